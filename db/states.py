@@ -1,0 +1,73 @@
+"""The values of the status columns: open enums of Stripe are never listed here, only what we decide ourselves."""
+
+from enum import StrEnum
+
+
+class EventStatus(StrEnum):
+    """Where a webhook event stands (`webhook_events.status`)."""
+
+    RECEIVED = "received"
+    PROCESSED = "processed"
+    IGNORED = "ignored"
+    RETRYING = "retrying"
+    DEAD = "dead"
+
+
+class JobStatus(StrEnum):
+    """Where a job stands (`jobs.status`); whether it is running now is told by its lease in `queue`."""
+
+    QUEUED = "queued"
+    RETRYING = "retrying"
+    DONE = "done"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+class DeadReason(StrEnum):
+    """Why work was parked (`queue.dead_reason`)."""
+
+    EXHAUSTED = "exhausted"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    WORKER_LOST = "worker_lost"
+    UNKNOWN_JOB = "unknown_job"
+
+
+class AttemptOutcome(StrEnum):
+    """How one attempt ended (`job_attempts.outcome`). Only `failed` and `timeout` count as tries."""
+
+    DONE = "done"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    LATER = "later"
+    REFUSED = "refused"
+    RELEASED = "released"
+    LOST = "lost"
+
+
+class QueueName(StrEnum):
+    """The classes of work, so that slow work never delays events."""
+
+    EVENTS = "events"
+    MAIL = "mail"
+    PDF = "pdf"
+    BATCH = "batch"
+
+
+class PaymentStatus(StrEnum):
+    """The state of one payment attempt (`payment_history.status`)."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    PENDING = "pending"
+    REFUNDED = "refunded"
+    PARTIALLY_REFUNDED = "partially_refunded"
+    DISPUTED = "disputed"
+
+
+class DunningStatus(StrEnum):
+    """How a customer stands with dunning (`users.dunning_status`)."""
+
+    ACTIVE = "active"
+    WARNING = "warning"
+    BLOCKED = "blocked"

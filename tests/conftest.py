@@ -1,0 +1,91 @@
+"""Real servers for every test: an embedded PostgreSQL, cloned from a migrated template, and an embedded Valkey."""
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+from db.engine import create_engine
+from db.migrate import migrate
+from sqlalchemy.ext.asyncio import AsyncEngine
+from worker.embedded import EmbeddedPostgres, EmbeddedValkey
+
+PAYLOADS = Path(__file__).parents[2] / "shared" / "stripe_payloads"
+"""Recorded Stripe payloads; tests that need them are skipped where the folder is absent."""
+
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+class MovedClock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, start: datetime) -> None:
+        self.time = start
+
+    def now(self) -> datetime:
+        return self.time
+
+    def move(self, by: timedelta) -> None:
+        self.time += by
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own environment never reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(("STRIPE_", "BILLING_", "DATABASE_URL", "REDIS_URL", "ADMIN_TOKEN")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def clock() -> MovedClock:
+    return MovedClock(datetime(2026, 3, 1, 12, tzinfo=UTC))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg") / "data", FAST)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    server = EmbeddedValkey(tmp_path_factory.mktemp("valkey") / "data")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+async def template(postgres: EmbeddedPostgres) -> str:
+    """A database with the newest schema, to be cloned."""
+    connection = await asyncpg.connect(postgres.url())
+    await connection.execute("CREATE DATABASE template_billing")
+    await connection.close()
+    engine = create_engine(postgres.url("template_billing"))
+    await migrate(engine)
+    await engine.dispose()
+    return "template_billing"
+
+
+@pytest.fixture
+async def database_url(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """A migrated database of this test's own."""
+    name = f"test_{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(postgres.url())
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield postgres.url(name)
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.close()
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    made = create_engine(database_url)
+    yield made
+    await made.dispose()

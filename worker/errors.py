@@ -1,0 +1,25 @@
+"""The two verbs by which work says that it cannot go on now; every other exception is a bug: retried, then parked."""
+
+from datetime import timedelta
+
+
+class TryLater(Exception):  # noqa: N818 - a verb, not an error: nothing is wrong yet
+    """What is needed is not there yet: run the work again, after `after` or by the usual backoff.
+
+    It counts as a try, so that a wait without end is parked as `exhausted`.
+    """
+
+    def __init__(self, reason: str, *, after: timedelta | None = None) -> None:
+        """`reason` is shown to operators; `after` honours a `Retry-After`."""
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+
+
+class Refused(Exception):  # noqa: N818 - a verb: the work itself must not be done
+    """No retry can help: the work is parked at once, and `reason` says what to do."""
+
+    def __init__(self, reason: str) -> None:
+        """`reason` is shown to operators: say what is wrong and what would mend it."""
+        super().__init__(reason)
+        self.reason = reason
