@@ -1,5 +1,6 @@
 """Real servers for every test: an embedded PostgreSQL, cloned from a migrated template, and an embedded Valkey."""
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -61,15 +62,19 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]
     server.stop()
 
 
-@pytest.fixture(scope="session")
-async def template(postgres: EmbeddedPostgres) -> str:
-    """A database with the newest schema, to be cloned."""
+async def _make_template(postgres: EmbeddedPostgres) -> None:
     connection = await asyncpg.connect(postgres.url())
     await connection.execute("CREATE DATABASE template_billing")
     await connection.close()
     engine = create_engine(postgres.url("template_billing"))
     await migrate(engine)
     await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedPostgres) -> str:
+    """A database with the newest schema, to be cloned."""
+    asyncio.run(_make_template(postgres))
     return "template_billing"
 
 
