@@ -2,6 +2,16 @@
 
 from urllib.parse import urlsplit, urlunsplit
 
+from asyncpg.exceptions import (
+    AdminShutdownError,
+    CannotConnectNowError,
+    CrashShutdownError,
+    InterfaceError,
+    PostgresConnectionError,
+    TooManyConnectionsError,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 COMMAND_TIMEOUT = 30.0
@@ -21,7 +31,7 @@ def create_engine(url: str, *, pool_size: int = 8, application_name: str = "bill
         pool_size=pool_size,
         max_overflow=4,
         pool_timeout=5,
-        pool_pre_ping=False,
+        hide_parameters=True,
         connect_args={
             "timeout": 5,
             "command_timeout": COMMAND_TIMEOUT,
@@ -33,3 +43,25 @@ def create_engine(url: str, *, pool_size: int = 8, application_name: str = "bill
             },
         },
     )
+
+
+_AWAY = (
+    OSError,  # includes ConnectionError, and asyncio's TimeoutError: connecting or a command took too long
+    PoolTimeoutError,
+    InterfaceError,
+    PostgresConnectionError,
+    CannotConnectNowError,
+    AdminShutdownError,
+    CrashShutdownError,
+    TooManyConnectionsError,
+)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether `error` says that PostgreSQL cannot be reached now: nobody's failure, and no try is burnt by it."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        driver = error.orig
+        return isinstance(driver, _AWAY) or (driver is not None and isinstance(driver.__cause__, _AWAY))
+    return isinstance(error, _AWAY)

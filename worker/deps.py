@@ -55,13 +55,19 @@ class Tx:
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """All that a job ever gets. `after_commit` is told which queues have new work."""
+    """All that a job ever gets. `after_commit` is told which queues have new work.
+
+    With a `lease` (the job's own), each transaction holds it: a job that was given to another worker commits nothing.
+    """
 
     engine: AsyncEngine
     clock: Clock
     stripe: StripeApi
     after_commit: Callable[[set[str]], Any] = field(default=lambda _: None)
     staged_by: str | None = None
+    lease: queue.Claimed | None = None
+    worker: str = ""
+    finished: list[bool] = field(default_factory=list[bool])
 
     @asynccontextmanager
     async def tx(self) -> AsyncGenerator[Tx]:
@@ -72,8 +78,20 @@ class Deps:
         try:
             async with self.engine.begin() as conn:
                 tx = Tx(conn, self.clock.now(), self.staged_by)
+                if self.lease is not None:
+                    await queue.hold(conn, self.lease)
                 yield tx
         finally:
             _in_transaction.reset(mark)
         if tx.rings:
             self.after_commit(tx.rings)
+
+    @asynccontextmanager
+    async def last_tx(self) -> AsyncGenerator[Tx]:
+        """The transaction that records the job's outcome *and* that the job is done: no crash falls between the two."""
+        if self.lease is None:
+            raise RuntimeError("only a running job can be finished")
+        async with self.tx() as tx:
+            yield tx
+            await queue.finish_job(tx.conn, self.lease, now=tx.now, worker=self.worker)
+        self.finished.append(True)

@@ -61,6 +61,7 @@ class ScheduleSpec:
 
     name: str
     cron: str
+    timezone: str
     job: JobSpec[...]
     catch_up: int
 
@@ -122,14 +123,14 @@ def job(
     return register
 
 
-def schedule(name: str, cron: str, *, catch_up: int = 1) -> Callable[[JobSpec[P]], JobSpec[P]]:
-    """Run a job, which must take `period: datetime`, at the times of `cron` (UTC).
+def schedule(name: str, cron: str, *, timezone: str = "UTC", catch_up: int = 1) -> Callable[[JobSpec[P]], JobSpec[P]]:
+    """Run a job, which must take `period: datetime`, at the times of `cron` in `timezone`.
 
     After an outage the newest `catch_up` missed periods are run, oldest first.
     """
 
     def register(spec: JobSpec[P]) -> JobSpec[P]:
-        registry.schedules[name] = ScheduleSpec(name, cron, cast("JobSpec[...]", spec), catch_up)
+        registry.schedules[name] = ScheduleSpec(name, cron, timezone, cast("JobSpec[...]", spec), catch_up)
         return spec
 
     return register

@@ -1,0 +1,133 @@
+"""Webhook events are applied in batches, each with its record in one transaction; a bad one fails alone."""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from db import inbox, queue
+from db.engine import is_away
+from db.queue import Claimed, FinishedEvent, LeaseLost
+from db.states import EventStatus, QueueName
+from worker import telemetry
+from worker.deps import Tx
+from worker.failures import classify
+from worker.registry import Applied, Busy, EventApplier, Outcome
+
+if TYPE_CHECKING:
+    from worker.runner import Runner
+
+log = structlog.get_logger()
+
+BATCH = 200
+"""Events in one transaction at the most: more bring no speed, and hold their locks longer."""
+
+EVENT_TRIES = 15
+"""Failures of one event until it is parked: with the backoff's cap about five hours."""
+
+BATCH_TIMEOUT = timedelta(seconds=30)
+"""For one transaction of events; a batch that takes longer is halved."""
+
+BUSY_WAIT = timedelta(milliseconds=30)
+"""How long an event waits, about, when another transaction works on the same customer."""
+
+
+class EventWork:
+    """Applies the events of one process."""
+
+    def __init__(self, runner: "Runner") -> None:
+        """`runner` lends leases and deps."""
+        self._runner = runner
+
+    async def drain(self, *, first: bool) -> None:
+        """Apply what is due until nothing is left. Only the `first` lane takes suspects, one at a time."""
+        while not self._runner.stopping:
+            rows = await self._runner.claim(QueueName.EVENTS, BATCH)
+            if not rows and first:
+                rows = await self._runner.claim(QueueName.EVENTS, 1, suspects=True)
+            if not rows:
+                return
+            busy = await self.apply(rows)
+            if busy == len(rows):
+                # Everything waits for another lane's or worker's customer: let it go on, and look again.
+                await asyncio.sleep(BUSY_WAIT.total_seconds())
+
+    async def apply(self, rows: Sequence[Claimed]) -> int:
+        """Apply a batch. On an error it is halved, so that a bad event fails alone. Returns how many were busy."""
+        applier = self._runner.registry.apply_events
+        if applier is None:
+            raise RuntimeError("no function is marked @applies_events: was discover('jobs') called?")
+        try:
+            async with asyncio.timeout(BATCH_TIMEOUT.total_seconds()) as limit:
+                return await self._in_one_transaction(rows, applier)
+        except LeaseLost as error:
+            log.warning("events were given to another worker meanwhile", why=str(error))
+            return 0
+        except Exception as error:  # noqa: BLE001 - the one place where a batch's failure is halved or recorded
+            if is_away(error) and not limit.expired():
+                self._runner.orphan(rows)
+                return 0
+            return await self._halve(rows, error)
+        finally:
+            self._runner.settle(rows)
+
+    async def _halve(self, rows: Sequence[Claimed], error: Exception) -> int:
+        if len(rows) == 1:
+            await self._runner.record_failure(rows[0], error, tries=EVENT_TRIES)
+            return 0
+        middle = len(rows) // 2
+        return await self.apply(rows[:middle]) + await self.apply(rows[middle:])
+
+    async def _in_one_transaction(self, rows: Sequence[Claimed], applier: EventApplier) -> int:
+        by_id = {row.event_id: row for row in rows if row.event_id is not None}
+        async with self._runner.deps.tx() as tx:
+            events = await inbox.load(tx.conn, list(by_id))
+            outcomes = await applier(tx, events)
+            await self._finish(tx, by_id, outcomes)
+            await self._fail(tx, by_id, outcomes)
+            busy = [by_id[ref] for ref, outcome in outcomes.items() if isinstance(outcome, Busy)]
+            wait = BUSY_WAIT * random.uniform(0.7, 1.7)  # noqa: S311 - spreads load, guards nothing
+            await queue.release(tx.conn, busy, due_at=tx.now + wait)
+        now = self._runner.deps.clock.now()
+        for event in events:
+            if isinstance(outcomes[event.id], Applied):
+                telemetry.EVENT_LAG.observe(max(0.0, (now - event.received_at).total_seconds()))
+        return len(busy)
+
+    async def _finish(self, tx: Tx, by_id: Mapping[str, Claimed], outcomes: Mapping[str, Outcome]) -> None:
+        done = [(by_id[ref], ref, outcome) for ref, outcome in outcomes.items() if isinstance(outcome, Applied)]
+        if not done:
+            return
+        finished = [
+            FinishedEvent(
+                ref,
+                EventStatus.PROCESSED if outcome.ignored is None else EventStatus.IGNORED,
+                outcome.ignored,
+                msgspec.json.encode(outcome.effects).decode() if outcome.effects else None,
+            )
+            for _, ref, outcome in done
+        ]
+        await queue.finish_events(
+            tx.conn, [row for row, _, _ in done], finished, now=tx.now, worker=self._runner.worker
+        )
+        for row, _, outcome in done:
+            telemetry.JOBS.labels(row.name, "done" if outcome.ignored is None else "ignored").inc()
+
+    async def _fail(self, tx: Tx, by_id: Mapping[str, Claimed], outcomes: Mapping[str, Outcome]) -> None:
+        for ref, outcome in outcomes.items():
+            if isinstance(outcome, Exception):
+                row = by_id[ref]
+                failure = classify(
+                    outcome,
+                    attempt=row.attempts + 1,
+                    tries=EVENT_TRIES,
+                    now=tx.now,
+                    chance=random.random(),  # noqa: S311 - spreads load, guards nothing
+                )
+                await queue.fail(tx.conn, row, failure, now=tx.now, worker=self._runner.worker)
+                telemetry.JOBS.labels(row.name, failure.dead or failure.outcome).inc()
+                log.warning("an event failed", id=ref, type=row.name, error=failure.error, parked=failure.dead)
