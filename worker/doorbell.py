@@ -71,7 +71,7 @@ def connect(url: str, *, patient: bool) -> ArqRedis:
     ours: dict[str, Any] = {"job_serializer": serialize, "job_deserializer": deserialize}
     if "+sentinel" in url:
         return _by_sentinel(url, options, ours)
-    pool = cast("ConnectionPool", ConnectionPool.from_url(url, **options))  # pyright: ignore[reportUnknownMemberType] - untyped kwargs
+    pool: ConnectionPool = ConnectionPool.from_url(url, **options)  # pyright: ignore[reportUnknownMemberType] - untyped kwargs
     client = ArqRedis(pool, **ours)
     client.auto_close_connection_pool = True  # the pool is this client's own
     return client

@@ -61,8 +61,9 @@ class EventWork:
         applier = self._runner.registry.apply_events
         if applier is None:
             raise RuntimeError("no function is marked @applies_events: was discover('jobs') called?")
+        limit = asyncio.timeout(BATCH_TIMEOUT.total_seconds())
         try:
-            async with asyncio.timeout(BATCH_TIMEOUT.total_seconds()) as limit:
+            async with limit:
                 return await self._in_one_transaction(rows, applier)
         except LeaseLost as error:
             log.warning("events were given to another worker meanwhile", why=str(error))

@@ -68,7 +68,7 @@ def _outcome(error: BaseException) -> AttemptOutcome:
 
 
 def classify(error: BaseException, *, attempt: int, tries: int, now: datetime, chance: float) -> Failure:
-    """What follows from `error` in try number `attempt` (1 is the first) of `tries`; `chance` in [0, 1) spreads retries."""
+    """What follows from `error` in try number `attempt` (from 1) of `tries`; `chance` in [0, 1) spreads retries."""
     if isinstance(error, TryLater) and error.after is not None:
         wait = error.after
     else:

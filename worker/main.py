@@ -13,8 +13,8 @@ import structlog
 
 from db.engine import create_engine
 from db.states import QueueName
-from worker.addresses import database_url, redis_url
 from worker.adapters.stripe_api import stripe_api
+from worker.addresses import database_url, redis_url
 from worker.clock import SystemClock
 from worker.deps import Deps
 from worker.doorbell import Doorbell, connect
@@ -93,7 +93,7 @@ def run_worker(settings: Settings, queues: Sequence[str] | None = None) -> int:
 def _arq_settings() -> type:
     """What the `arq` command reads: a class's own attributes (misspelt ones it would silently drop: a test holds them).
 
-    ARQ's worker listens for the first queue of BILLING_QUEUES (default: all), its siblings in the same process for the rest.
+    ARQ's worker listens for the first queue of BILLING_QUEUES (default: all), its siblings here for the rest.
     """
     settings = load_settings()
     names = [name for name in os.environ.get("BILLING_QUEUES", "").split(",") if name]

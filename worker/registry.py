@@ -49,7 +49,7 @@ class JobSpec(Generic[P]):
         hints = get_type_hints(self.fn)
         try:
             inspect.signature(self.fn).bind(deps, **args)
-            values = {name: msgspec.convert(value, hints[name]) for name, value in args.items()}
+            values = {name: msgspec.convert(value, hints.get(name, Any)) for name, value in args.items()}
         except (TypeError, msgspec.ValidationError) as error:
             raise Refused(f"staged with arguments that {self.name} does not take now: {error}") from error
         await self.fn(deps, **values)

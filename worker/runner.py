@@ -20,7 +20,7 @@ from worker import telemetry
 from worker.deps import Deps
 from worker.events import EventWork
 from worker.failures import UnknownJob, classify
-from worker.registry import Registry
+from worker.registry import JobSpec, Registry
 from worker.schedule import Scheduler
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ SWEEP_SECONDS = 1.0
 DEFAULT_SLOTS: Mapping[str, int] = {QueueName.MAIL: 8, QueueName.PDF: 2, QueueName.BATCH: 4}
 """How many jobs of each class one process runs at once."""
 
-EVENT_LANES = 2
+EVENT_LANES = 1
 """Batches of events at once in one process: while one waits for PostgreSQL, the other computes."""
 
 WAVE_GOODBYE = timedelta(seconds=3)
@@ -83,7 +83,7 @@ class Runner:
         self._loops: list[asyncio.Task[None]] = []
         self._orphans: list[list[Claimed]] = []
         self._troubles = 0
-        self._events = EventWork(self)
+        self.events = EventWork(self)
         self._schedules = Scheduler(self.deps, registry) if QueueName.BATCH in queues else None
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class Runner:
             while not self.stopping:
                 self._again.discard(name)
                 if name == QueueName.EVENTS:
-                    await asyncio.gather(*(self._events.drain(first=lane == 0) for lane in range(EVENT_LANES)))
+                    await asyncio.gather(*(self.events.drain(first=lane == 0) for lane in range(EVENT_LANES)))
                 else:
                     await self._start_jobs(name)
                 if name not in self._again:
@@ -233,7 +233,7 @@ class Runner:
             if not rows:
                 return
             for row in rows:
-                self._spawn(name, self._run_job(row))
+                self._spawn(name, self.run_job(row))
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -249,13 +249,11 @@ class Runner:
 
     # --- one job ------------------------------------------------------------------------------------------------------
 
-    async def _run_job(self, row: Claimed) -> None:
+    async def run_job(self, row: Claimed) -> None:
+        """Run one claimed job and record how it ended."""
         started = asyncio.get_running_loop().time()
-        spec = self.registry.jobs.get(row.name)
-        tries = spec.tries if spec is not None else 1
+        spec = self.registry.jobs.get(row.name) or _unknown(row.name)
         try:
-            if spec is None:
-                raise UnknownJob(f"no job is named {row.name!r} here: was it renamed, or is this worker older?")
             async with self.deps.engine.connect() as conn:
                 args = (
                     await conn.execute(text("SELECT args FROM jobs WHERE id = :id"), {"id": row.job_id})
@@ -270,7 +268,7 @@ class Runner:
         except LeaseLost as error:
             log.warning("given to another worker meanwhile", name=row.name, why=str(error))
         except Exception as error:  # noqa: BLE001 - the one place where a job's failure is classified and recorded
-            await self.record_failure(row, error, tries=tries)
+            await self.record_failure(row, error, tries=spec.tries)
         finally:
             self.settle([row])
             telemetry.JOB_SECONDS.labels(row.name).observe(asyncio.get_running_loop().time() - started)
@@ -304,3 +302,12 @@ class Runner:
             if not is_away(trouble):
                 raise
             self.orphan([row])
+
+
+def _unknown(name: str) -> JobSpec[...]:
+    """Stands in for a job that this worker's code does not have."""
+
+    async def missing(_: Deps, **_args: object) -> None:
+        raise UnknownJob(f"no job is named {name!r} here: was it renamed, or is this worker older?")
+
+    return JobSpec(name, missing, QueueName.BATCH, 1, timedelta(seconds=1))

@@ -1,7 +1,7 @@
 """Every table, gathered for migrations."""
 
-from db.models import inbox, operations
+from db.models import catalog, customers, inbox, invoices, operations, payments, subscriptions
 from db.models.base import Base
 
 metadata = Base.metadata
-modules = (inbox, operations)
+modules = (inbox, operations, customers, catalog, subscriptions, invoices, payments)

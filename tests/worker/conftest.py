@@ -1,14 +1,13 @@
 """A database with a table of effects."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
+
 from tests.worker.kit import EFFECTS, World
 
 
 @pytest.fixture
-async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[World]:
+async def world(engine: AsyncEngine, database_url: str) -> World:
     made = World(engine, database_url)
     await made.execute(EFFECTS)
-    yield made
+    return made

@@ -1,4 +1,4 @@
-"""What the engine's tests share: a registry of their own jobs, an applier that notes what it applied, rows to work on."""
+"""What the engine's tests share: a registry of their own jobs, an applier that notes what it applied, rows."""
 
 import asyncio
 import os
@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from db import inbox
-from db.inbox import NewEvent, StoredEvent
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db import inbox
+from db.inbox import NewEvent, StoredEvent
 from worker.clock import SystemClock
 from worker.deps import Deps, Tx
 from worker.ports import Clock

@@ -8,10 +8,13 @@ import signal
 from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from arq.worker import Worker
+
 from tests.worker.kit import World, new_event, remember, until
+from worker import main
 from worker.doorbell import (
     ENOUGH_RINGS,
     Doorbell,
@@ -147,7 +150,7 @@ async def test_a_wiped_redis_loses_no_work(world: World, redis_server: EmbeddedV
             await remember(world.url, [new_event(number)])
             bell.ring("events")
             if number % 5 == 0:
-                await redis.flushall()
+                await cast("Any", redis).execute_command("FLUSHALL")
         await until(lambda: processed(world, 100), within=15)
         await ears.stop()
     await bell.close()
@@ -159,8 +162,8 @@ async def test_pickled_bytes_are_refused_and_the_row_lives(world: World, redis_s
     """Whoever can write a key in Redis must not be able to run code here."""
 
     class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return os.system, (f"touch {redis_server.data}/owned",)
+        def __reduce__(self) -> tuple[object, tuple[str, str]]:
+            return open, (f"{redis_server.data}/owned", "w")
 
     redis = connect(redis_server.url, patient=False)
     await redis.set("arq:job:evil", pickle.dumps({"t": 1, "f": "drain", "a": (Evil(),), "k": {}, "et": 1}))
@@ -185,7 +188,7 @@ async def _gone(server: EmbeddedValkey) -> bool:
 
 
 def test_rings_are_tagged_json() -> None:
-    ring = {"t": None, "f": "drain", "a": [], "k": {}, "et": 1}
+    ring: dict[str, Any] = {"t": None, "f": "drain", "a": [], "k": {}, "et": 1}
     assert deserialize(serialize(ring)) == ring
     assert deserialize(serialize({"r": ValueError("x")})) == {"r": "ValueError('x')"}
     with pytest.raises(ValueError, match="refused"):
@@ -200,7 +203,9 @@ def test_no_option_is_misspelt_and_none_is_left_to_a_bad_default() -> None:
 
 
 async def test_a_ring_of_a_killed_worker_is_handed_on_within_70_seconds(redis_server: EmbeddedValkey) -> None:
-    worker = Worker(redis_pool=connect(redis_server.url, patient=False), handle_signals=False, **options("events", "w1"))
+    worker = Worker(
+        redis_pool=connect(redis_server.url, patient=False), handle_signals=False, **options("events", "w1")
+    )
     assert worker.in_progress_timeout_s <= 70
     assert worker.queue_read_limit >= 4 * worker.max_jobs
 
@@ -226,8 +231,7 @@ async def test_a_redis_that_may_forget_is_told_of(tmp_path: Path) -> None:
     server.start()
     redis = connect(server.url, patient=False)
     assert await findings(redis) == []
-    await redis.config_set("maxmemory-policy", "volatile-lru")
-    await redis.config_set("appendonly", "no")
+    await cast("Any", redis).execute_command("CONFIG", "SET", "maxmemory-policy", "volatile-lru", "appendonly", "no")
     found = " ".join(await findings(redis))
     assert "noeviction" in found
     await redis.aclose()
@@ -239,7 +243,7 @@ async def test_arq_s_own_command_finds_a_complete_settings_class(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("REDIS_URL", redis_server.url)
-    settings = main.WorkerSettings
+    settings: type = main.WorkerSettings
     own = {name for name in settings.__dict__ if not name.startswith("__")}
     assert own <= set(signature(Worker).parameters)
     assert {"functions", "queue_name", "redis_pool", "on_startup", "on_shutdown"} <= own

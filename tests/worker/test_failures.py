@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from db.states import AttemptOutcome, DeadReason
 from hypothesis import given
 from hypothesis import strategies as st
+
+from db.states import AttemptOutcome, DeadReason
 from worker import backoff
 from worker.errors import Refused, TryLater
 from worker.failures import UNKNOWN_TRIES, UnknownJob, classify, fingerprint
@@ -42,7 +43,11 @@ def test_every_failure_is_either_run_again_later_or_parked(
 
 @pytest.mark.parametrize(
     ("error", "outcome"),
-    [(TryLater("x"), AttemptOutcome.LATER), (TimeoutError(), AttemptOutcome.TIMEOUT), (KeyError("x"), AttemptOutcome.FAILED)],
+    [
+        (TryLater("x"), AttemptOutcome.LATER),
+        (TimeoutError(), AttemptOutcome.TIMEOUT),
+        (KeyError("x"), AttemptOutcome.FAILED),
+    ],
 )
 def test_outcomes_are_told_apart(error: Exception, outcome: AttemptOutcome) -> None:
     assert classify(error, attempt=1, tries=3, now=NOW, chance=0.5).outcome is outcome
@@ -50,9 +55,10 @@ def test_outcomes_are_told_apart(error: Exception, outcome: AttemptOutcome) -> N
 
 def _raised(value: str) -> Exception:
     try:
-        raise ValueError(value)
+        int(f"not a number: {value}")
     except ValueError as error:
         return error
+    raise AssertionError
 
 
 def test_the_same_error_with_other_values_has_the_same_fingerprint() -> None:

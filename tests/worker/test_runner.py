@@ -4,10 +4,11 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
+
 from db import queue
 from db.queue import LOST_LIMIT
 from db.states import QueueName
-from sqlalchemy import text
 from tests.conftest import MovedClock
 from tests.worker.kit import World, effect, new_event, remember, until
 from worker.deps import Deps
@@ -102,10 +103,14 @@ async def test_a_job_staged_in_a_transaction_that_fails_does_not_exist(world: Wo
     async def note(d: Deps) -> None: ...
 
     spec = job(world.registry, note)
-    with pytest.raises(RuntimeError, match="no"):
+
+    async def staged_in_vain() -> None:
         async with world.deps.tx() as tx:
             await tx.stage(spec.call())
             raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        await staged_in_vain()
     assert await world.rows("SELECT 1 FROM jobs") == []
 
 

@@ -6,9 +6,10 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 import pytest
-from db.states import QueueName
 from hypothesis import given
 from hypothesis import strategies as st
+
+from db.states import QueueName
 from tests.conftest import MovedClock
 from tests.worker.kit import World
 from worker.deps import Deps

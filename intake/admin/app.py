@@ -1,0 +1,133 @@
+"""The internal door: the operators' API and dashboard, behind the admin token."""
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from db.engine import create_engine, is_away
+from db.operators.actions import NotAllowedError, UnknownIdsError
+from db.operators.filters import BadFilterError
+from intake import server
+from intake.admin import api, dashboard
+from intake.admin.auth import Gate
+from intake.admin.desk import SHUT, Desk
+from intake.health import VERSION, Health, router
+from worker.addresses import database_url, redis_url
+from worker.clock import SystemClock
+from worker.doorbell import Doorbell
+from worker.ports import Clock
+from worker.registry import ScheduleSpec, discover
+from worker.settings import Settings
+from worker.telemetry import configure_logging
+
+log = structlog.get_logger()
+
+LARGEST_REQUEST = 256 * 1024
+"""Bytes; nothing that an operator sends is larger."""
+
+
+def build_app(
+    settings: Settings, *, clock: Clock | None = None, schedules: Iterable[ScheduleSpec] | None = None
+) -> FastAPI:
+    """The internal door as an ASGI application; its lifespan closes what it uses.
+
+    `schedules` are by default those of the jobs.
+    """
+    clock = clock or SystemClock()
+    engine = create_engine(database_url(settings), pool_size=4, application_name="billing-admin")
+    health = Health(engine, redis_url(settings), clock)
+    bell = Doorbell(redis_url(settings))
+    planned = tuple(discover("jobs").schedules.values() if schedules is None else schedules)
+    gate = Gate(settings.admin_token)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        if not gate.open:
+            log.error(SHUT)
+        try:
+            yield
+        finally:
+            await bell.close()
+            await health.close()
+            await engine.dispose()
+
+    app = FastAPI(title="Billing: the internal door", version=VERSION, lifespan=lifespan, max_body_size=LARGEST_REQUEST)
+    app.state.desk = Desk(engine, clock, gate, planned, bell.ring)
+    app.include_router(router(health))
+    app.include_router(api.router)
+    app.include_router(dashboard.router)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+    return app
+
+
+async def _bad_filter(request: Request, error: Exception) -> Response:
+    field = error.field if isinstance(error, BadFilterError) else ""
+    if dashboard.is_page(request):
+        return dashboard.problem(request, 422, f"{field}: {error}")
+    return JSONResponse({"detail": [{"loc": [field], "msg": str(error), "type": "value_error"}]}, 422)
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    if dashboard.is_page(request):
+        return dashboard.problem(request, 404, str(error))
+    return JSONResponse({"detail": str(error)}, 404)
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    if dashboard.is_page(request):
+        return dashboard.problem(request, 409, str(error))
+    return JSONResponse({"detail": str(error)}, 409)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if dashboard.is_page(request):
+        return dashboard.problem(request, error.status_code, str(error.detail))
+    return await http_exception_handler(request, error)
+
+
+async def _malformed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    if dashboard.is_page(request):
+        return dashboard.problem(request, 422, "this address is not understood")
+    return await request_validation_exception_handler(request, error)
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    if not is_away(error):
+        if not (isinstance(error, ProgrammingError) and getattr(error.orig, "sqlstate", "") == "42P01"):
+            raise error
+        said = "the database is not migrated: run `billing migrate`"
+    else:
+        said = "the database is away; try again in a moment"
+    if dashboard.is_page(request):
+        return dashboard.problem(request, 503, said)
+    return JSONResponse({"detail": said}, 503, headers={"Retry-After": "5"})
+
+
+_ANSWERS = {
+    BadFilterError: _bad_filter,
+    UnknownIdsError: _unknown,
+    NotAllowedError: _not_allowed,
+    HTTPException: _refused,
+    RequestValidationError: _malformed,
+    DBAPIError: _database,
+    OSError: _database,
+    dashboard.SignInFirstError: dashboard.to_sign_in,
+}
+
+
+def serve(settings: Settings, host: str, port: int, on_bound: Callable[[str, int], None] | None = None) -> int:
+    """Run the internal door until SIGTERM or SIGINT, and return the exit code.
+
+    `on_bound` is told the address (port 0 takes a free one). Raises ConfigurationError when it cannot be had.
+    """
+    configure_logging(settings)
+    return server.run(build_app(settings), host, port, on_bound)

@@ -1,0 +1,103 @@
+"""The adapter against a server that answers as Stripe does: the SDK's habits are held in check."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+import stripe
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.worker.kit import World
+from worker.adapters.stripe_api import PARKED, StripeSdk, stripe_api
+from worker.errors import Refused, TryLater
+from worker.settings import Settings
+
+COUPON = {"id": "VIP", "object": "coupon", "percent_off": 12.5, "duration": "forever"}
+
+
+class Stand:
+    """Answers every request with `status`, `headers` and `body`, and notes what was asked."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.body: object = COUPON
+        self.asked: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            self.asked.append(head.decode())
+            body = json.dumps(self.body).encode()
+            lines = [f"HTTP/1.1 {self.status} x", f"Content-Length: {len(body)}", "Connection: close"]
+            lines += [f"{name}: {value}" for name, value in self.headers.items()]
+            writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+            await writer.drain()
+            writer.close()
+            return
+
+
+@pytest.fixture
+async def stand() -> AsyncIterator[tuple[Stand, StripeSdk]]:
+    made = Stand()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    yield made, StripeSdk("sk_test_123", base=f"http://127.0.0.1:{port}")
+    server.close()
+
+
+async def test_an_object_comes_as_plain_json(stand: tuple[Stand, StripeSdk]) -> None:
+    server, api = stand
+    answer = await api.retrieve("coupons/VIP", expand=["applies_to"])
+    assert isinstance(answer, dict)
+    assert not isinstance(answer, stripe.StripeObject)
+    assert answer == COUPON
+    assert server.asked[0].startswith("GET /v1/coupons/VIP?expand[0]=applies_to HTTP")
+    assert "stripe-version: 2026-09-30.endive" in server.asked[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("status", "verb"),
+    [(429, TryLater), (503, TryLater), (409, TryLater), (401, Refused), (404, Refused), (400, Refused)],
+)
+async def test_what_fails_is_one_of_our_verbs(
+    stand: tuple[Stand, StripeSdk], status: int, verb: type[Exception]
+) -> None:
+    server, api = stand
+    server.status = status
+    server.headers = {"Stripe-Should-Retry": "false"}
+    server.body = {"error": {"type": "invalid_request_error", "message": "No such coupon: 'VIP'"}}
+    with pytest.raises(verb, match=f"Stripe answered {status} to GET /v1/coupons/VIP: No such coupon"):
+        await api.retrieve("coupons/VIP")
+
+
+async def test_retry_after_is_honoured_though_the_sdk_ignores_it(stand: tuple[Stand, StripeSdk]) -> None:
+    server, api = stand
+    server.status = 429
+    server.headers = {"Retry-After": "17"}
+    server.body = {"error": {"type": "rate_limit_error", "message": "slow down"}}
+    with pytest.raises(TryLater) as raised:
+        await api.retrieve("coupons/VIP")
+    assert raised.value.after == timedelta(seconds=17)
+    assert len(server.asked) == 1
+
+
+async def test_nothing_listening_is_tried_later() -> None:
+    with pytest.raises(TryLater, match="answered nothing"):
+        await StripeSdk("sk_test_123", base="http://127.0.0.1:9").retrieve("coupons/VIP")
+
+
+async def test_the_network_is_never_touched_inside_a_transaction(engine: AsyncEngine, database_url: str) -> None:
+    async with World(engine, database_url).deps.tx():
+        with pytest.raises(RuntimeError, match="inside an open transaction"):
+            await StripeSdk("sk_test_123", base="http://127.0.0.1:9").retrieve("coupons/VIP")
+
+
+async def test_without_a_key_it_says_so() -> None:
+    with pytest.raises(Refused, match="STRIPE_SECRET_KEY is not set") as raised:
+        await stripe_api(Settings()).retrieve("coupons/VIP")
+    assert PARKED in raised.value.reason
+    with_key = stripe_api(Settings(stripe_secret_key=SecretStr("sk_test_1")))
+    assert isinstance(with_key, StripeSdk)

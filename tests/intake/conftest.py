@@ -1,0 +1,37 @@
+"""The public door, open on a free port, before a database of the test's own."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from tests.intake.kit import SECRET, Client, SpyBell, door, serving
+from worker.settings import Settings
+
+
+@pytest.fixture
+def bell() -> SpyBell:
+    return SpyBell()
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(
+        database_url=database_url,
+        redis_url="unix:///nowhere/valkey.sock",
+        stripe_webhook_secret=SecretStr(SECRET.decode()),
+    )
+
+
+@pytest.fixture
+async def client(settings: Settings, bell: SpyBell) -> AsyncIterator[Client]:
+    async with serving(door(settings, bell)) as made:
+        yield made
+
+
+@pytest.fixture
+async def rows(database_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
