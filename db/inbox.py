@@ -100,6 +100,16 @@ async def load(conn: AsyncConnection, ids: Sequence[str]) -> list[StoredEvent]:
     return [StoredEvent(*row) for row in rows]
 
 
+async def customers(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, str]:
+    """The customer of each of these events that names one."""
+    rows = await conn.execute(
+        select(WebhookEvent.id, WebhookEvent.customer_id).where(
+            WebhookEvent.id.in_(ids), WebhookEvent.customer_id.is_not(None)
+        )
+    )
+    return {event: customer for event, customer in rows if customer is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class Depth:
     """How much work waits in a queue: `ready` may start now, the oldest of it since `oldest_ready_seconds`."""

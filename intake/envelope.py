@@ -20,24 +20,24 @@ class MalformedError(Exception):
     """Stripe signed it, but it is no event that can be remembered; `str` is a word for the metric."""
 
 
-class _Expanded(msgspec.Struct):
+class _Expanded(msgspec.Struct, frozen=True):
     id: str | None = None
 
 
-class _Object(msgspec.Struct):
+class _Object(msgspec.Struct, frozen=True):
     id: str | None = None
     object: str | None = None
     customer: str | _Expanded | None = None
 
 
-class _Data(msgspec.Struct):
-    object: _Object
+class _Data(msgspec.Struct, frozen=True):
+    object: _Object = _Object()
 
 
 class _Envelope(msgspec.Struct):
     id: str
     type: str
-    data: _Data
+    data: _Data = _Data()
     created: int | msgspec.UnsetType = msgspec.UNSET
     livemode: bool = False
     object: str | None = None
@@ -53,7 +53,8 @@ def read(body: bytes, received_at: datetime) -> NewEvent:
 
     What Stripe signed is kept: U+0000 and lone surrogates, which PostgreSQL's text cannot hold, become U+FFFD in the
     columns and stay as they are in the payload. Fields that only serve searching (`object_id`, `customer_id`,
-    `api_version`) are left out when they are unusable; the others make the event malformed. Stripe always tells
+    `api_version`) are left out when they, or the object that they stand in, are unusable: whoever handles the event
+    says what is wrong with it. The others make the event malformed. Stripe always tells
     `created` and `livemode`; where one is missing the event is dated by its receipt, and counts as one of test mode.
 
     Thin events (`v2.core.event`: https://docs.stripe.com/event-destinations#thin-events) carry no object and are sent
@@ -98,7 +99,7 @@ def _read_slowly(body: bytes, received_at: datetime) -> NewEvent:
     event = _mapping(found)
     if event.get("object") == "v2.core.event":
         raise MalformedError("thin_event")
-    item = _mapping(_mapping(event.get("data")).get("object"))
+    item = _mapping_or_empty(_mapping_or_empty(event.get("data")).get("object"))
     customer: Any = item.get("customer")
     if isinstance(customer, dict):
         customer = cast("dict[str, Any]", customer).get("id")
@@ -120,6 +121,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise MalformedError("not_an_event")
     return cast("dict[str, Any]", value)
+
+
+def _mapping_or_empty(value: Any) -> Mapping[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _storable(text: str) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from db.engine import create_engine
 from db.migrate import migrate
-from sqlalchemy.ext.asyncio import AsyncEngine
 from worker.embedded import EmbeddedPostgres, EmbeddedValkey
 
 PAYLOADS = Path(__file__).parents[2] / "shared" / "stripe_payloads"

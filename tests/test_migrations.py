@@ -2,10 +2,11 @@
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from db.migrate import head, migrate, revision
-from db.models.all_tables import metadata
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.migrate import head, migrate, revision
+from db.models.all_tables import metadata
 
 
 async def test_models_and_migrations_agree(engine: AsyncEngine) -> None:

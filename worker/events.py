@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import zlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -29,6 +30,9 @@ BATCH = 200
 EVENT_TRIES = 15
 """Failures of one event until it is parked: with the backoff's cap about five hours."""
 
+LANES = 2
+"""Transactions of events at once in one process."""
+
 BATCH_TIMEOUT = timedelta(seconds=30)
 """For one transaction of events; a batch that takes longer is halved."""
 
@@ -43,18 +47,36 @@ class EventWork:
         """`runner` lends leases and deps."""
         self._runner = runner
 
-    async def drain(self, *, first: bool) -> None:
-        """Apply what is due until nothing is left. Only the `first` lane takes suspects, one at a time."""
+    async def drain(self) -> None:
+        """Apply what is due until nothing is left; suspects last, one at a time."""
         while not self._runner.stopping:
-            rows = await self._runner.claim(QueueName.EVENTS, BATCH)
-            if not rows and first:
+            rows = await self._runner.claim(QueueName.EVENTS, LANES * BATCH)
+            if not rows:
                 rows = await self._runner.claim(QueueName.EVENTS, 1, suspects=True)
             if not rows:
                 return
-            busy = await self.apply(rows)
+            busy = await self._apply_in_lanes(rows)
             if busy == len(rows):
-                # Everything waits for another lane's or worker's customer: let it go on, and look again.
+                # Everything waits for another worker's customers: let it go on, and look again.
                 await asyncio.sleep(BUSY_WAIT.total_seconds())
+
+    async def _apply_in_lanes(self, rows: Sequence[Claimed]) -> int:
+        """A backlog is applied in two transactions at once: while one waits for PostgreSQL, the other computes.
+
+        A customer's events stay in one lane, so that the lanes do not wait for each other's locks; events that name no
+        customer (refunds, disputes) follow when both are done.
+        """
+        if len(rows) <= BATCH:
+            return await self.apply(rows)
+        async with self._runner.autocommit() as conn:
+            customers = await inbox.customers(conn, [row.event_id for row in rows if row.event_id is not None])
+        lanes: list[list[Claimed]] = [[] for _ in range(LANES)]
+        rest: list[Claimed] = []
+        for row in rows:
+            customer = customers.get(row.event_id or "")
+            (rest if customer is None else lanes[zlib.crc32(customer.encode()) % LANES]).append(row)
+        busy = sum(await asyncio.gather(*(self.apply(lane) for lane in lanes if lane)))
+        return busy + (await self.apply(rest) if rest else 0)
 
     async def apply(self, rows: Sequence[Claimed]) -> int:
         """Apply a batch. On an error it is halved, so that a bad event fails alone. Returns how many were busy."""

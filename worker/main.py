@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
+import uvloop
 
 from db.engine import create_engine
 from db.states import QueueName
@@ -86,7 +87,7 @@ async def _serve(settings: Settings, queues: Sequence[str] | None) -> None:
 def run_worker(settings: Settings, queues: Sequence[str] | None = None) -> int:
     """Work until SIGTERM or SIGINT. Returns the exit code."""
     configure_logging(settings)
-    asyncio.run(_serve(settings, queues))
+    uvloop.run(_serve(settings, queues))
     return 0
 
 

@@ -31,9 +31,6 @@ SWEEP_SECONDS = 1.0
 DEFAULT_SLOTS: Mapping[str, int] = {QueueName.MAIL: 8, QueueName.PDF: 2, QueueName.BATCH: 4}
 """How many jobs of each class one process runs at once."""
 
-EVENT_LANES = 1
-"""Batches of events at once in one process: while one waits for PostgreSQL, the other computes."""
-
 WAVE_GOODBYE = timedelta(seconds=3)
 """How long a cancelled job may still take before it is left behind; its lease no longer lets it commit."""
 
@@ -200,7 +197,7 @@ class Runner:
             while not self.stopping:
                 self._again.discard(name)
                 if name == QueueName.EVENTS:
-                    await asyncio.gather(*(self.events.drain(first=lane == 0) for lane in range(EVENT_LANES)))
+                    await self.events.drain()
                 else:
                     await self._start_jobs(name)
                 if name not in self._again:

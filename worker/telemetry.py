@@ -158,7 +158,7 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
     # The arguments of jobs and the text of statements stay out of the logs, whatever the level.
-    for noisy in ("arq", "uvicorn.access", "sqlalchemy.engine", "asyncio"):
+    for noisy in ("arq", "uvicorn.access", "uvicorn.error", "sqlalchemy.engine", "asyncio", "httpx"):
         logging.getLogger(noisy).setLevel("WARNING")
 
 

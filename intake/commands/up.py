@@ -182,12 +182,12 @@ class Machine:
             signing = given.get_secret_value()
         else:
             signing, _ = self.home.secret("stripe_webhook_secret", prefix="whsec_")
-            ERRORS.print(f"webhook signing secret: {signing}", highlight=False)
+            _tell(f"webhook signing secret: {signing}")
         if token is not None:
             return signing, token.get_secret_value()
         kept, new = self.home.secret("admin_token")
         if new:
-            ERRORS.print(f"admin token (shown once, kept in {self.home.path}/secrets): {kept}", highlight=False)
+            _tell(f"admin token (shown once, kept in {self.home.path}/secrets): {kept}")
         return signing, kept
 
     def _door_roles(self) -> Iterator[Role]:
@@ -247,6 +247,11 @@ class Machine:
         """Roles first, then what they lean on."""
         self.supervisor.stop(self.settings.billing_grace_seconds + MARGIN)
         self.servers.stop()
+
+
+def _tell(line: str) -> None:
+    """Say something on standard output, which has only what a person or a script waits for; the logs go elsewhere."""
+    print(line, flush=True)  # noqa: T201 - see above
 
 
 def _command(*words: str) -> Sequence[str]:
@@ -309,6 +314,6 @@ def _run(machine: Machine, workers: int) -> None:
         ERRORS.print(f"the public door did not answer within {READY_TIMEOUT:g} s: its log is above")
         raise typer.Exit(FAILED)
     log.info("dashboard at %s", machine.doors.address(machine.doors.admin))
-    print(f"ready {machine.doors.address(machine.doors.public)}", flush=True)  # noqa: T201 - the line that scripts wait for
+    _tell(f"ready {machine.doors.address(machine.doors.public)}")
     while not machine.stopping.wait(TICK):
         machine.look_after()

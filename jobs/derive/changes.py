@@ -6,6 +6,7 @@ from typing import Any
 
 from db.ledger import Row
 
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A row that changed: by column the old and the new value. `ids` are the objects of Stripe that it is about."""

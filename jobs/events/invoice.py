@@ -76,7 +76,8 @@ def tax_cents(obj: Obj) -> int:
     """All taxes, inclusive ones too: `tax` before basil, the sum of `total_taxes` since, `tax_amounts` on old notes."""
     if "tax" in obj:
         return obj.number("tax")
-    return next((_sum(obj, field) for field in ("total_taxes", "total_tax_amounts", "tax_amounts") if field in obj), 0)
+    fields = ("total_taxes", "taxes", "total_tax_amounts", "tax_amounts")
+    return next((_sum(obj, field) for field in fields if field in obj), 0)
 
 
 def _amounts(obj: Obj) -> Row:

@@ -24,9 +24,9 @@ def deliveries(world: World, dice: random.Random) -> list[Delivery]:
 
 
 def disordered(given: list[Delivery], dice: random.Random) -> list[Delivery]:
-    """The same deliveries: wholly mixed, backwards, with neighbours swapped, or with some far too late."""
+    """The same deliveries: mixed, backwards, with neighbours swapped, object by object, or with some too late."""
     made = list(given)
-    match dice.randrange(4):
+    match dice.randrange(5):
         case 0:
             dice.shuffle(made)
         case 1:
@@ -35,6 +35,10 @@ def disordered(given: list[Delivery], dice: random.Random) -> list[Delivery]:
             for index in range(len(made) - 1):
                 if dice.random() < 0.5:
                     made[index], made[index + 1] = made[index + 1], made[index]
+        case 3:
+            objects = [x.event.type.rpartition(".")[0] for x in made]
+            rank = {name: dice.random() for name in objects}
+            made = [x for _, x in sorted(zip(objects, made, strict=True), key=lambda pair: rank[pair[0]])]
         case _:
             late = [x for x in made if dice.random() < 0.2]
             made = [x for x in made if x not in late]

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.lives.driver import apply_all, clear, in_order
+from tests.lives.driver import apply_all, apply_as_it_happens, clear, in_order
 from tests.lives.ledger import differences, disagreements, dump, same, without_what_only_some_shapes_tell
 from tests.lives.oracle import books
 from tests.lives.play import NAMED, named, seeded
@@ -22,11 +22,15 @@ async def _in_shape(
 
 
 @pytest.mark.parametrize("name", NAMED)
-async def test_a_life_gives_its_own_books_in_both_shapes(engine: AsyncEngine, name: str) -> None:
+async def test_a_life_gives_its_own_books_in_both_shapes_and_as_it_happens(engine: AsyncEngine, name: str) -> None:
     world = named(name)
     new = await _in_shape(engine, world, Shape.NEW)
     await clear(engine)
     old = await _in_shape(engine, world, Shape.OLD)
+    await clear(engine)
+    told = in_order(world)
+    await apply_as_it_happens(engine, world, told)
+    same(differences(new, await dump(engine)))
     both = (without_what_only_some_shapes_tell(new), without_what_only_some_shapes_tell(old))
     same(differences(*both))
 

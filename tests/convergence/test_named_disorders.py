@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.lives.driver import Delivery, apply_all, clear, deps, in_order, run_jobs
-from tests.lives.ledger import Dump, disagreements, dump, same
+from tests.lives.ledger import KEYS, Dump, disagreements, dump, same
 from tests.lives.oracle import books, monthly
 from tests.lives.play import Moment, named, play
 from tests.lives.shapes import Shape
@@ -133,3 +134,60 @@ async def test_the_same_change_under_several_ids_is_one_change(engine: AsyncEngi
     again = [Delivery(x.event, Shape.NEW, f"{x.event.id}{n}") for n in range(copies) for x in reversed(once)]
     await apply_all(engine, world, again, cuts=range(0, len(again), 30))
     assert await dump(engine) == expected
+
+
+FINAL: dict[str, tuple[str, str, str]] = {
+    "a paid invoice is not opened again": ("recovered", "invoice.finalized", "invoice.paid"),
+    "a void invoice is not opened again": ("exhausted_void", "invoice.finalized", "invoice.voided"),
+    "a canceled subscription does not run again": (
+        "leaves",
+        "customer.subscription.updated",
+        "customer.subscription.deleted",
+    ),
+    "an expired subscription does not wait again": (
+        "three_d_secure_expires",
+        "customer.subscription.created",
+        "customer.subscription.updated",
+    ),
+    "a payment that succeeded does not fail again": (
+        "refund_bounces",
+        "payment_intent.payment_failed",
+        "payment_intent.succeeded",
+    ),
+    "a canceled payment does not wait again": ("purchases", "payment_intent.created", "payment_intent.canceled"),
+    "a refund that failed does not succeed again": ("refund_bounces", "refund.created", "refund.failed"),
+    "a void credit note is not issued again": ("given_up_invoices", "credit_note.created", "credit_note.voided"),
+    "an expired checkout is not opened again": ("purchases", "checkout.session.expired", "checkout.session.expired"),
+    "a deleted customer does not come back": ("leaves", "customer.updated", "customer.deleted"),
+}
+"""A life, the state before, and the event that brought the final state."""
+
+
+@pytest.mark.parametrize("name", FINAL)
+async def test_a_final_state_is_never_left(engine: AsyncEngine, name: str) -> None:
+    """An event that shows an earlier state, though it is stamped later, leaves the final state as it is."""
+    life, before, final = FINAL[name]
+    world = named(life)
+    end = next(e for e in world.events if e.type == final)
+    key = end.new["id"]
+    earlier = next(e for e in world.events if e.type == before and e.new["id"] == key)
+    told = in_order(world)
+    await apply_all(engine, world, told)
+    status = await _status(engine, key)
+    belated = replace(earlier, id=f"{earlier.id}late", created=world.now)
+    await apply_all(engine, world, [Delivery(belated)])
+    assert await _status(engine, key) == status
+    await clear(engine)
+    await apply_all(engine, world, [Delivery(belated), *told], cuts=range(len(told)))
+    assert await _status(engine, key) == status
+
+
+async def _status(engine: AsyncEngine, key: str) -> list[object]:
+    """How the ledger says that an object of this id stands."""
+    found = await dump(engine)
+    return [
+        (table, row.get("status"), row.get("deleted_at"))
+        for table, rows in found.items()
+        for row in rows
+        if row.get(KEYS.get(table, "")) == key
+    ]

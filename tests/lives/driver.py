@@ -4,18 +4,19 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.inbox import StoredEvent
+from tests.conftest import MovedClock
 from tests.lives.ledger import TABLES
 from tests.lives.shapes import Shape
 from tests.lives.stripe_world import Told, World, WorldEvent
 from worker.deps import Deps
-from worker.errors import Refused
+from worker.errors import Refused, TryLater
 from worker.registry import Applied, Busy, Registry, discover
 
 
@@ -82,9 +83,11 @@ def deps(engine: AsyncEngine, *worlds: World) -> Deps:
 
 
 async def clear(engine: AsyncEngine) -> None:
-    """Empty the ledger, the inbox and the queue."""
+    """Empty the ledger, the inbox and the queue. Few rows in many tables: DELETE takes a tenth of TRUNCATE's time."""
+    tables = [*TABLES, "webhook_events", "queue", "jobs", "job_attempts"]
+    parts = [f"d{number} AS (DELETE FROM {name})" for number, name in enumerate(tables)]  # noqa: S608 - our own names
     async with engine.begin() as conn:
-        await conn.execute(text(f"TRUNCATE {', '.join([*TABLES, 'webhook_events', 'queue', 'jobs', 'job_attempts'])}"))
+        await conn.execute(text(f"WITH {', '.join(parts)} SELECT"))
 
 
 async def _apply(d: Deps, batch: Sequence[StoredEvent]) -> list[StoredEvent]:
@@ -113,24 +116,37 @@ def split(events: Sequence[StoredEvent], cuts: Sequence[int]) -> list[list[Store
     return [batch for batch in batches if batch]
 
 
+async def _run_due(d: Deps) -> tuple[int, int]:
+    """Run each due job once. Returns how many there were, and how many of them have to wait."""
+    async with d.engine.connect() as conn:
+        found = await conn.execute(
+            text(
+                "SELECT q.id, j.name, j.args FROM queue q JOIN jobs j ON j.id = q.job_id"
+                " WHERE q.due_at <= :now ORDER BY q.id"
+            ),
+            {"now": d.clock.now()},
+        )
+        due = found.all()
+    waiting = 0
+    for row, name, args in due:
+        try:
+            await registry().jobs[name].run(d, args)
+        except TryLater:
+            waiting += 1
+            continue
+        async with d.engine.begin() as conn:
+            await conn.execute(text("DELETE FROM queue WHERE id = :id"), {"id": row})
+    return len(due), waiting
+
+
 async def run_jobs(d: Deps) -> None:
-    """Run the jobs that are due, and those that these stage, until none is left."""
+    """Run the jobs that are due, and those that these stage, until none is left. Nobody else is at work."""
     for _ in range(20):
-        async with d.engine.connect() as conn:
-            found = await conn.execute(
-                text(
-                    "SELECT q.id, j.name, j.args FROM queue q JOIN jobs j ON j.id = q.job_id"
-                    " WHERE q.due_at <= :now ORDER BY q.id"
-                ),
-                {"now": d.clock.now()},
-            )
-            due = found.all()
+        due, waiting = await _run_due(d)
+        if waiting:
+            raise NotAppliedError("a job has to wait, though nobody else is at work")
         if not due:
             return
-        for row, name, args in due:
-            await registry().jobs[name].run(d, args)
-            async with d.engine.begin() as conn:
-                await conn.execute(text("DELETE FROM queue WHERE id = :id"), {"id": row})
     raise NotAppliedError("jobs stage jobs without end")
 
 
@@ -152,17 +168,26 @@ async def apply_all(
         await run_jobs(d)
 
 
-async def apply_at_once(
-    engine: AsyncEngine, world: World, deliveries: Sequence[Delivery], *, workers: int, seed: int, largest: int = 12
-) -> int:
-    """Several workers take batches at random until nothing is left. Returns how often an event was busy."""
+async def apply_as_it_happens(engine: AsyncEngine, world: World, deliveries: Sequence[Delivery]) -> None:
+    """Each event comes a second after it happened, and the jobs run when they are due; the clock ends with the life."""
+    clock = MovedClock(deliveries[0].event.at())
+    d = Deps(engine, clock, WorldStripe([world]))
+    for delivery in deliveries:
+        clock.move(max(delivery.event.at() + timedelta(seconds=1) - clock.now(), timedelta(0)))
+        await run_jobs(d)
+        await apply_batch(d, [delivery.stored()])
+    clock.move(world.at() - clock.now())
+    await run_jobs(d)
+
+
+async def apply_at_once(d: Deps, deliveries: Sequence[Delivery], *, workers: int, seed: int, largest: int = 12) -> None:
+    """Several workers take batches from the front until nothing is left, while another runs the jobs they stage."""
     dice = random.Random(seed)  # noqa: S311 - a test's dice, from a seed that is printed
     waiting = [x.stored() for x in deliveries]
-    dice.shuffle(waiting)
-    d, busy_count, at_work = deps(engine, world), 0, 0
+    at_work = 0
 
     async def work() -> None:
-        nonlocal busy_count, at_work
+        nonlocal at_work
         while waiting or at_work:
             batch: list[StoredEvent] = []
             for event in waiting[: dice.randint(1, largest)]:
@@ -174,15 +199,18 @@ async def apply_at_once(
                 continue
             at_work += 1
             try:
-                busy = await _apply(d, batch)
+                for event in await _apply(d, batch):
+                    waiting.insert(min(dice.randint(0, largest), len(waiting)), event)
             finally:
                 at_work -= 1
-            busy_count += len(busy)
-            for event in busy:
-                waiting.insert(dice.randint(0, len(waiting)), event)
+
+    async def run() -> None:
+        while waiting or at_work:
+            await _run_due(d)
+            await asyncio.sleep(0.005)
 
     async with asyncio.TaskGroup() as group:
+        group.create_task(run())
         for _ in range(workers):
             group.create_task(work())
     await run_jobs(d)
-    return busy_count

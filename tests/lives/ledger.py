@@ -43,6 +43,7 @@ KEYS = {
     "disputes": "stripe_dispute_id",
     "credit_notes": "stripe_credit_note_id",
     "checkout_sessions": "stripe_checkout_session_id",
+    "payment_intents": "stripe_payment_intent_id",
     "prices": "stripe_price_id",
     "products": "stripe_product_id",
 }

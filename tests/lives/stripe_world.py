@@ -34,6 +34,10 @@ class WorldEvent:
     told_old: Told = frozenset()
     told_always: Told = frozenset()
 
+    def at(self) -> datetime:
+        """When it happened."""
+        return datetime.fromtimestamp(self.created, UTC)
+
     def told(self, shape: Shape) -> Told:
         """What a reader of this shape learns beyond the object itself."""
         return self.told_always | self.told_old if shape is Shape.OLD else self.told_always
@@ -51,14 +55,13 @@ class WorldEvent:
             "request": {"id": None, "idempotency_key": None},
             "type": self.type,
         }
-        at = datetime.fromtimestamp(self.created, UTC)
         return StoredEvent(
             id=envelope["id"],
             type=self.type,
             livemode=False,
             account=None,
-            created_at=at,
-            received_at=at + timedelta(seconds=1),
+            created_at=self.at(),
+            received_at=self.at() + timedelta(seconds=1),
             payload=json.dumps(envelope, indent=2).encode(),
         )
 
