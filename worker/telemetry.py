@@ -258,7 +258,7 @@ class Exposition:
         self._processes = REGISTRY
         if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             self._processes = CollectorRegistry()
-            multiprocess.MultiProcessCollector(self._processes)  # pyright: ignore[reportUnknownMemberType]
+            multiprocess.MultiProcessCollector(self._processes)  # pyright: ignore[reportUnknownMemberType] - untyped there
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

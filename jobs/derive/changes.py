@@ -6,6 +6,9 @@ from typing import Any
 
 from db.ledger import Row
 
+EMPTY: tuple[Any, ...] = (None, "", False, [], {})
+"""What a new row's story leaves out. (0 == False: a new row's zeros are no news either.)"""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -40,7 +43,7 @@ def same(one: Any, other: Any) -> bool:
 def differences(old: Row | None, new: Row, columns: Iterable[str]) -> dict[str, list[Any]]:
     """By column the old and the new value, where they differ."""
     if old is None:
-        return {name: [None, brief(value)] for name in columns if (value := new[name]) is not None}
+        return {name: [None, brief(value)] for name in columns if (value := new[name]) not in EMPTY}
     return {
         name: [brief(before), brief(after)]
         for name in columns

@@ -29,7 +29,7 @@ async def kills_its_worker(d: Deps) -> None:
     os._exit(9)
 
 
-JOBS: tuple[JobSpec[...], ...] = (takes_its_time, kills_its_worker)  # type: ignore[assignment]
+JOBS: tuple[JobSpec[...], ...] = (takes_its_time, kills_its_worker)  # type: ignore[assignment] - ParamSpec is invariant
 
 if __name__ == "__main__":
     discover("jobs")

@@ -29,6 +29,8 @@ def joined(*facts: Fact, start: Row | None = None) -> Row | None:
 
 
 VERSIONS = st.one_of(st.just(()), st.tuples(st.integers(0, 2), st.integers(0, 2)))
+
+
 # Equal versions are of equal content: the fingerprint is part of them.
 def _told(version: tuple[int, ...], sticky: Row) -> Fact:
     return fact(version, f"status {version}", **sticky)

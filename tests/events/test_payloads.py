@@ -11,17 +11,8 @@ from db.inbox import StoredEvent
 from jobs.stripe_objects import READERS
 from tests.conftest import PAYLOADS
 from tests.events.kit import T0, Json, apply, event, outcomes, rows, stored
-from tests.events.recorded import (
-    CLOVER,
-    DATA,
-    EVENTS,
-    NOTHING_TO_KEEP,
-    OBJECTS,
-    OLD,
-    OPENAPI,
-    UNHANDLED_OBJECTS,
-    Expected,
-)
+from tests.events.recorded import CLOVER, DATA, EVENTS, OLD, OPENAPI, Expected
+from tests.events.recorded_objects import NOTHING_TO_KEEP, OBJECTS, UNHANDLED_OBJECTS
 from worker.registry import Applied
 
 pytestmark = pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the recorded payloads are not here")

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.ledger import try_lock
+from db.states import QueueName
 from jobs.events.apply import apply_events
 from jobs.mrr import mend
 from jobs.mrr.mend import fetch_coupon, fetch_discounts, measure_coupon, measure_subscription
@@ -190,3 +191,10 @@ async def test_a_late_snapshot_adds_to_the_history_only(engine: AsyncEngine) -> 
         await apply_events(tx, [event("customer.subscription.created", subscription(), created=T0)])
     assert [one["status"] for one in await rows(engine, "subscription_history")] == ["past_due", "active"]
     assert (await row(engine, "subscriptions"))["status"] == "past_due"
+
+
+def test_the_names_of_the_jobs_are_pinned() -> None:
+    """Staged rows hold them: a new name would orphan what is staged."""
+    jobs = (fetch_coupon, fetch_discounts, measure_coupon, measure_subscription)
+    assert [job.name for job in jobs] == ["fetch_coupon", "fetch_discounts", "measure_coupon", "measure_subscription"]
+    assert {job.queue for job in jobs} == {QueueName.BATCH}

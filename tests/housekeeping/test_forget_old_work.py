@@ -16,7 +16,7 @@ NOW = datetime.now(UTC)
 @pytest.fixture
 def world(engine: AsyncEngine, database_url: str) -> World:
     registry = Registry()
-    registry.jobs[forget_old_work.name] = forget_old_work  # type: ignore[assignment]
+    registry.jobs[forget_old_work.name] = forget_old_work  # type: ignore[assignment] - ParamSpec is invariant
     return World(engine, database_url, registry=registry)
 
 

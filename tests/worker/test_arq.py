@@ -248,4 +248,4 @@ async def test_arq_s_own_command_finds_a_complete_settings_class(
     assert own <= set(signature(Worker).parameters)
     assert {"functions", "queue_name", "redis_pool", "on_startup", "on_shutdown"} <= own
     with pytest.raises(AttributeError):
-        _ = main.NoSuchThing  # type: ignore[attr-defined]
+        _ = main.NoSuchThing  # type: ignore[attr-defined] - that is the point

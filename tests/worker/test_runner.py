@@ -20,7 +20,7 @@ def job(
     registry: Registry, fn: object, *, tries: int = 3, timeout: float = 5, queue: QueueName = QueueName.BATCH
 ) -> JobSpec[...]:
     """Register `fn` with this test's registry only."""
-    spec: JobSpec[...] = JobSpec(fn.__name__, fn, queue, tries, timedelta(seconds=timeout))  # type: ignore[attr-defined,arg-type]
+    spec: JobSpec[...] = JobSpec(fn.__name__, fn, queue, tries, timedelta(seconds=timeout))  # type: ignore[attr-defined,arg-type] - any function
     registry.jobs[spec.name] = spec
     return spec
 
@@ -32,7 +32,7 @@ async def stage(world: World, spec: JobSpec[...], *args: object, unique_key: str
 
 async def run_until_idle(world: World, **options: object) -> None:
     """Drain until no row is due (what waits for a retry stays)."""
-    async with world.runner(**options) as runner:  # type: ignore[arg-type]
+    async with world.runner(**options) as runner:  # type: ignore[arg-type] - handed on
         await runner.sweep()
         await until(lambda: idle(world, runner.queues))
 
