@@ -7,7 +7,7 @@ from tests.lives.driver import Delivery
 from tests.lives.shapes import Shape
 from tests.lives.stripe_world import World
 
-SHAPES = (Shape.OLD, Shape.NEW)
+SHAPES = tuple(Shape)
 
 
 def deliveries(world: World, dice: random.Random) -> list[Delivery]:

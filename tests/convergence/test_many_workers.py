@@ -35,9 +35,9 @@ AT_ODDS: dict[str, Sequence[Moment]] = {
 
 @pytest.mark.parametrize("name", AT_ODDS)
 async def test_workers_at_odds_over_one_customer(engine: AsyncEngine, name: str) -> None:
-    """Forty customers, one after the other, each with all workers upon them: who comes first differs each time."""
+    """Fifteen customers, one after the other, each with all workers upon them: who comes first differs each time."""
     dice = random.Random(name)  # noqa: S311 - as above
-    worlds = [play(AT_ODDS[name], tag=f"p{number:03d}q") for number in range(40)]
+    worlds = [play(AT_ODDS[name], tag=f"p{number:03d}q") for number in range(15)]
     told: list[Delivery] = []
     for world in worlds:
         own = deliveries(world, dice)

@@ -169,8 +169,8 @@ async def test_a_final_state_is_never_left(engine: AsyncEngine, name: str) -> No
     life, before, final = FINAL[name]
     world = named(life)
     end = next(e for e in world.events if e.type == final)
-    key = end.new["id"]
-    earlier = next(e for e in world.events if e.type == before and e.new["id"] == key)
+    key = end.key or ""
+    earlier = next(e for e in world.events if e.type == before and e.key == key)
     told = in_order(world)
     await apply_all(engine, world, told)
     status = await _status(engine, key)

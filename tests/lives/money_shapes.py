@@ -1,4 +1,4 @@
-"""How Stripe writes invoices, payments, refunds and disputes, in the old shape and in the new one."""
+"""How Stripe writes invoices, payments, refunds and disputes in several API versions."""
 
 from tests.lives import objects as o
 from tests.lives.shapes import Json, Shape, discount, listing, payment_method, plan, price
@@ -21,7 +21,7 @@ def _line(invoice: o.Invoice, line: o.Line, shape: Shape) -> Json:
         "period": {"start": line.period_start, "end": line.period_end},
         "quantity": line.quantity,
     }
-    if shape is Shape.OLD:
+    if shape.before_basil:
         return made | {
             "plan": line.price and line.price.interval and plan(line.price, shape),
             "price": line.price and price(line.price, shape),
@@ -107,7 +107,7 @@ def invoice(i: o.Invoice, shape: Shape, *, upcoming: bool = False) -> Json:
     if upcoming:
         for absent in ("id", "auto_advance", "hosted_invoice_url", "invoice_pdf"):
             del made[absent]
-    if shape is Shape.OLD:
+    if shape.before_basil:
         taxes = [{"amount": i.tax, "inclusive": False, "tax_rate": "txr_vat"}]
         return made | {
             "charge": i.intent.charges[-1].id if i.intent and i.intent.charges else None,
@@ -207,11 +207,11 @@ def charge(c: o.Charge, shape: Shape) -> Json:
         "refunded": c.amount_refunded == c.amount,
         "status": c.status,
     }
-    if shape is Shape.OLD:
-        return made | {
-            "invoice": c.invoice,
-            "refunds": listing([refund(r) for r in reversed(c.refunds)], f"/v1/charges/{c.id}/refunds"),
-        }
+    if shape.before_basil:
+        made["invoice"] = c.invoice
+    if shape.lists_money:
+        refunds = [refund(r) for r in reversed(c.refunds)]
+        return made | {"refunds": listing(refunds, f"/v1/charges/{c.id}/refunds")}
     return made | {"failure_balance_transaction": None}
 
 
@@ -252,12 +252,11 @@ def payment_intent(i: o.Intent, shape: Shape) -> Json:
         "payment_method_types": [i.method.kind if i.method else "card"],
         "status": i.status,
     }
-    if shape is Shape.OLD:
+    if shape.before_basil:
+        made["invoice"] = i.invoice
+    if shape.lists_money:
         charges = [charge(c, shape) for c in reversed(i.charges)]
-        return made | {
-            "charges": listing(charges, f"/v1/charges?payment_intent={i.id}"),
-            "invoice": i.invoice,
-        }
+        return made | {"charges": listing(charges, f"/v1/charges?payment_intent={i.id}")}
     return made | {"latest_charge": i.charges[-1].id if i.charges else None, "amount_details": {"tip": {}}}
 
 
@@ -325,7 +324,7 @@ def credit_note(n: o.CreditNote, shape: Shape) -> Json:
         "type": "post_payment",
         "voided_at": n.voided_at,
     }
-    if shape is Shape.OLD:
+    if shape.before_basil:
         return made | {"refund": n.refund and n.refund.id, "tax_amounts": []}
     refunds = [{"amount_refunded": n.amount, "refund": n.refund.id, "type": "refund"}] if n.refund else []
     return made | {"refunds": refunds, "total_taxes": [], "post_payment_amount": n.amount, "pre_payment_amount": 0}
@@ -354,7 +353,7 @@ def session(s: o.Session, shape: Shape) -> Json:
         "status": s.status,
         "subscription": s.subscription,
     }
-    return made | ({"shipping_details": None} if shape is Shape.OLD else {"collected_information": None})
+    return made | ({"shipping_details": None} if shape.before_basil else {"collected_information": None})
 
 
 def fraud_warning(w: o.FraudWarning) -> Json:

@@ -1,4 +1,4 @@
-"""How Stripe writes an object: as an endpoint of 2020-08-27 gets it, and as one of 2025-10-29.clover does."""
+"""How Stripe writes an object in several API versions: the oldest that is still met, the newest, and two between."""
 
 from enum import StrEnum
 from typing import Any
@@ -9,10 +9,22 @@ Json = dict[str, Any]
 
 
 class Shape(StrEnum):
-    """The API version that an event is rendered in."""
+    """The API version that an event is rendered in; what each changed: https://docs.stripe.com/changelog."""
 
     OLD = "2020-08-27"
+    ACACIA = "2024-09-30.acacia"
+    BASIL = "2025-06-30.basil"
     NEW = "2025-10-29.clover"
+
+    @property
+    def before_basil(self) -> bool:
+        """Money and invoices name each other, periods stand in subscriptions, a price's lines hold the price."""
+        return self in {Shape.OLD, Shape.ACACIA}
+
+    @property
+    def lists_money(self) -> bool:
+        """Until 2022-11-15 intents listed their charges, and charges their refunds."""
+        return self is Shape.OLD
 
 
 def listing(data: list[Json], url: str) -> Json:
@@ -44,7 +56,7 @@ def price(p: o.Price, shape: Shape) -> Json:
         "trial_period_days": None,
         "usage_type": p.usage_type,
     }
-    if shape is Shape.OLD:
+    if shape.before_basil:
         recurring["aggregate_usage"] = None
     return {
         "id": p.id,
@@ -90,7 +102,7 @@ def plan(p: o.Price, shape: Shape) -> Json:
         "trial_period_days": None,
         "usage_type": p.usage_type,
     }
-    return made | {"aggregate_usage": None} if shape is Shape.OLD else made
+    return made | {"aggregate_usage": None} if shape.before_basil else made
 
 
 def coupon(c: o.Coupon) -> Json:
@@ -128,7 +140,7 @@ def discount(d: o.Discount, shape: Shape) -> Json:
         "start": d.start,
         "subscription": d.subscription,
     }
-    if shape is Shape.OLD:
+    if shape is not Shape.NEW:
         return made | {"coupon": coupon(d.coupon)}
     return made | {"source": {"coupon": d.coupon.id, "type": "coupon"}, "subscription_item": None}
 
@@ -200,7 +212,7 @@ def _item(s: o.Subscription, item: o.Item, shape: Shape) -> Json:
     }
     if item.price.usage_type == "metered":
         del made["quantity"]
-    if shape is Shape.OLD:
+    if shape.before_basil:
         return made
     return made | {"current_period_start": s.period_start, "current_period_end": s.period_end, "discounts": []}
 
@@ -239,12 +251,17 @@ def subscription(s: o.Subscription, shape: Shape) -> Json:
         "cancellation_details": {"comment": None, "feedback": None, "reason": s.cancel_reason},
         "currency": s.currency,
     }
-    if shape is Shape.OLD:
-        return made | {
-            "current_period_start": s.period_start,
-            "current_period_end": s.period_end,
-            "discount": s.discount and discount(s.discount, shape),
-        }
+    if shape.before_basil:
+        single_discount: Json = {"discounts": [s.discount.id] if s.discount else []}
+        return (
+            made
+            | ({} if shape is Shape.OLD else single_discount)
+            | {
+                "current_period_start": s.period_start,
+                "current_period_end": s.period_end,
+                "discount": s.discount and discount(s.discount, shape),
+            }
+        )
     return made | {"discounts": [s.discount.id] if s.discount else [], "billing_mode": {"type": "classic"}}
 
 

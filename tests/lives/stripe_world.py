@@ -1,7 +1,7 @@
-"""A Stripe in miniature: objects change, and each change is told by an event in both shapes."""
+"""A Stripe in miniature: objects change, and each change is told by an event, in all shapes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,15 +24,19 @@ Told = frozenset[tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class WorldEvent:
-    """One event as Stripe would send it, in either shape; `told` are the facts that only the old shape carries."""
+    """One event as Stripe would send it, its object in each shape; `told_old` is what only shapes before basil say."""
 
     id: str
     type: str
     created: int
-    old: Json
-    new: Json
+    bodies: Mapping[Shape, Json]
     told_old: Told = frozenset()
     told_always: Told = frozenset()
+
+    @property
+    def key(self) -> str | None:
+        """The object's id; a preview of an invoice has none."""
+        return self.bodies[Shape.NEW].get("id")
 
     def at(self) -> datetime:
         """When it happened."""
@@ -40,7 +44,7 @@ class WorldEvent:
 
     def told(self, shape: Shape) -> Told:
         """What a reader of this shape learns beyond the object itself."""
-        return self.told_always | self.told_old if shape is Shape.OLD else self.told_always
+        return self.told_always | self.told_old if shape.before_basil else self.told_always
 
     def stored(self, shape: Shape, *, event_id: str | None = None) -> StoredEvent:
         """The event as it lies in the inbox; another `event_id` makes it the same change told twice."""
@@ -49,7 +53,7 @@ class WorldEvent:
             "object": "event",
             "api_version": shape.value,
             "created": self.created,
-            "data": {"object": self.old if shape is Shape.OLD else self.new},
+            "data": {"object": self.bodies[shape]},
             "livemode": False,
             "pending_webhooks": 1,
             "request": {"id": None, "idempotency_key": None},
@@ -108,8 +112,8 @@ class World:
     def _emit(
         self, kind: str, render: Callable[[Shape], Json], told_old: Told = frozenset(), told: Told = frozenset()
     ) -> None:
-        event = WorldEvent(self.new_id("evt"), kind, self.now, render(Shape.OLD), render(Shape.NEW), told_old, told)
-        self.events.append(event)
+        bodies = {shape: render(shape) for shape in Shape}
+        self.events.append(WorldEvent(self.new_id("evt"), kind, self.now, bodies, told_old, told))
 
     def tell_customer(self, kind: str, c: o.Customer) -> None:
         """`customer.created`, `.updated`, `.deleted`."""

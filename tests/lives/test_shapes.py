@@ -120,7 +120,7 @@ def _fits(ours: object, theirs: object) -> bool:
 def test_our_keys_stand_where_stripe_has_them(life: str, kind: str, shape: Shape, path: str) -> None:
     event = _event(life, kind)
     theirs = dict(_keys(_recorded(path)))
-    for key, held in _keys(event.old if shape is Shape.OLD else event.new):
+    for key, held in _keys(event.bodies[shape]):
         parent, _, name = key.rpartition(".")
         if parent and not theirs.get(parent):
             continue  # Stripe's sample is empty here
@@ -145,13 +145,25 @@ TELLTALE = {
 def test_each_shape_has_what_only_it_has(kind: str) -> None:
     only_old, only_new = TELLTALE[kind]
     event = _event("recovered", kind)
-    assert only_old <= event.old.keys()
-    assert not only_old & event.new.keys()
-    assert only_new <= event.new.keys()
-    assert not only_new & event.old.keys()
+    assert only_old <= event.bodies[Shape.OLD].keys()
+    assert not only_old & event.bodies[Shape.NEW].keys()
+    assert only_new <= event.bodies[Shape.NEW].keys()
+    assert not only_new & event.bodies[Shape.OLD].keys()
+
+
+def test_the_shapes_between_the_two_have_of_both() -> None:
+    intent, charge = (_event("recovered", f"{kind}.succeeded").bodies for kind in ("payment_intent", "charge"))
+    assert {"invoice", "latest_charge"} <= intent[Shape.ACACIA].keys()
+    assert "charges" not in intent[Shape.ACACIA]
+    assert "refunds" not in charge[Shape.ACACIA]
+    discounted = [e for e in named("discounts").events if e.type == "customer.subscription.updated"][1].bodies
+    assert discounted[Shape.ACACIA]["discount"]["id"] == discounted[Shape.ACACIA]["discounts"][0]
+    discount = _event("discounts", "customer.discount.created").bodies
+    assert "coupon" in discount[Shape.BASIL]
+    assert "source" not in discount[Shape.BASIL]
 
 
 def test_since_basil_the_period_stands_in_the_items() -> None:
     event = _event("recovered", "customer.subscription.updated")
-    assert "current_period_end" in event.new["items"]["data"][0]
-    assert "current_period_end" not in event.old["items"]["data"][0]
+    assert "current_period_end" in event.bodies[Shape.NEW]["items"]["data"][0]
+    assert "current_period_end" not in event.bodies[Shape.OLD]["items"]["data"][0]
