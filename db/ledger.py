@@ -58,6 +58,8 @@ class LedgerTable:
     plain: tuple[str, ...]
     own: tuple[str, ...]
     decimals: tuple[str, ...]
+    zero: tuple[str, ...]
+    """Amounts that are 0 while only the row's existence is known."""
 
     @cached_property
     def told(self) -> tuple[str, ...]:
@@ -80,8 +82,9 @@ class LedgerTable:
             f'"{name}" = {"LEAST" if keep == "min" else "GREATEST"}(t."{name}", excluded."{name}")'
             for name, keep in self.sticky.items()
         ]
+        chosen = ", ".join(f'coalesce("{name}", 0)' if name in self.zero else f'"{name}"' for name in self.written)
         return text(
-            f"INSERT INTO {self.name} AS t ({columns}) SELECT {columns}"  # noqa: S608 - names of our own models
+            f"INSERT INTO {self.name} AS t ({columns}) SELECT {chosen}"  # noqa: S608 - names of our own models
             f" FROM jsonb_populate_recordset(NULL::{self.name}, CAST(CAST(:rows AS text) AS jsonb))"
             f" ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET version = GREATEST(t.version, excluded.version),"
             f" {', '.join(sets)}"
@@ -106,6 +109,7 @@ def _describe(model: type[Mirror]) -> LedgerTable:
         plain=tuple(name for name in names if name not in fixed),
         own=tuple(sorted(model.ledger_own - _SET_BY_OTHERS)),
         decimals=tuple(column.name for column in table.columns if isinstance(column.type, Numeric)),
+        zero=tuple(column.name for column in table.columns if not column.nullable and column.name.endswith("_cents")),
     )
 
 

@@ -50,4 +50,4 @@ def disordered(given: list[Delivery], dice: random.Random) -> list[Delivery]:
 def cuts(count: int, dice: random.Random) -> list[int]:
     """Where the deliveries are cut into batches: nowhere, here and there, or after each."""
     most = dice.choice((0, 2, 5, 9))
-    return sorted({dice.randrange(count) for _ in range(most)})
+    return sorted({dice.randrange(max(count, 1)) for _ in range(most)})
