@@ -24,14 +24,21 @@ def asyncpg_dsn(url: str) -> str:
     return urlunsplit(parts._replace(scheme="postgresql"))
 
 
-def create_engine(url: str, *, pool_size: int = 8, application_name: str = "billing") -> AsyncEngine:
-    """An engine on `url` (`postgresql://…`, unix sockets by `?host=/dir`); times are UTC in every session."""
+def create_engine(
+    url: str, *, pool_size: int = 8, application_name: str = "billing", pre_ping: bool = False
+) -> AsyncEngine:
+    """An engine on `url` (`postgresql://…`, unix sockets by `?host=/dir`); times are UTC in every session.
+
+    With `pre_ping` a connection is tried before it is lent: for those who ask seldom and cannot ask again, as the doors
+    do after PostgreSQL was restarted. Workers try again anyway, and are spared the round trip.
+    """
     return create_async_engine(
         asyncpg_dsn(url).replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=pool_size,
         max_overflow=4,
         pool_timeout=5,
         hide_parameters=True,
+        pool_pre_ping=pre_ping,
         connect_args={
             "timeout": 5,
             "command_timeout": COMMAND_TIMEOUT,

@@ -1,7 +1,7 @@
 """Invoices: how their numbers stay unique."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from sqlalchemy import bindparam, text
@@ -26,6 +26,9 @@ _HOLDERS = text(
     """
 ).bindparams(bindparam("numbers", type_=ARRAY(Text)))
 
+_RELEASE = text("UPDATE invoices SET invoice_number = NULL WHERE stripe_invoice_id = ANY(:invoices)").bindparams(
+    bindparam("invoices", type_=ARRAY(Text))
+)
 _RENAME = text("UPDATE invoices SET invoice_number = :number WHERE stripe_invoice_id = :invoice")
 
 
@@ -54,23 +57,36 @@ async def assign_numbers(conn: AsyncConnection, rows: Sequence[Row]) -> None:
     for row in rows:
         if row["stripe_number"] is not None:
             series[row["stripe_number"], row["stripe_account"], row["livemode"]].append(row)
-    incoming = {row["stripe_invoice_id"] for row in rows}
+    incoming = {row["stripe_invoice_id"]: row for row in rows}
+    held: dict[str, Any] = {}
     columns: tuple[str, ...] = (
         "stripe_invoice_id", "stripe_number", "stripe_account", "livemode", "stripe_created_at", "invoice_number"
     )  # fmt: skip
     for found in await conn.execute(_HOLDERS, {"numbers": list(numbers)}):
         row: Row = dict(zip(columns, found, strict=True))
         key = (row["stripe_number"], row["stripe_account"], row["livemode"])
-        if row["stripe_invoice_id"] not in incoming and key in series:
+        if row["stripe_invoice_id"] in incoming:
+            if row["invoice_number"] is not None:
+                held[row["stripe_invoice_id"]] = row["invoice_number"]
+        elif key in series:
             series[key].append(row)
-    for holders in series.values():
-        await _settle(conn, holders, incoming)
+    renamed = [found for holders in series.values() for found in _settle(holders, incoming)]
+    # A number is let go before another invoice takes it: the unique key is checked row by row.
+    await _release(conn, [name for name, number in held.items() if incoming[name]["invoice_number"] != number])
+    for invoice, number in renamed:
+        await conn.execute(_RENAME, {"number": number, "invoice": invoice})
 
 
-async def _settle(conn: AsyncConnection, holders: Iterable[Row], incoming: set[Any]) -> None:
+async def _release(conn: AsyncConnection, invoices: Sequence[str]) -> None:
+    if invoices:
+        await conn.execute(_RELEASE, {"invoices": list(invoices)})
+
+
+def _settle(holders: Iterable[Row], incoming: Container[Any]) -> Iterator[tuple[str, str]]:
+    """Number the incoming ones of `holders`; yields (invoice, number) of others that must change theirs."""
     for place, row in enumerate(sorted(holders, key=_rank)):
         number = _named(row, first=place == 0)
         if row["stripe_invoice_id"] in incoming:
             row["invoice_number"] = number
         elif row["stripe_invoice_id"] is not None and row["invoice_number"] != number:
-            await conn.execute(_RENAME, {"number": number, "invoice": row["stripe_invoice_id"]})
+            yield row["stripe_invoice_id"], number

@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import Table, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import BigInteger, Numeric, Text
+from sqlalchemy.types import BigInteger, Boolean, Numeric, Text
 
 from db.models import catalog, customers, invoices, payments, subscriptions
 from db.models.mirror import EVERYWHERE, Keep, Mirror
@@ -219,15 +219,28 @@ def fingerprint(values: Any) -> int:
     return hash63(_canonical(values))
 
 
-_LOCK = text("SELECT k FROM unnest(:keys) AS k WHERE pg_try_advisory_xact_lock(k)").bindparams(
-    bindparam("keys", type_=ARRAY(BigInteger))
-)
+_LOCK = text(
+    """
+    SELECT k, s FROM unnest(:keys, :shared) AS wanted (k, s)
+    WHERE CASE WHEN s THEN pg_try_advisory_xact_lock_shared(k) ELSE pg_try_advisory_xact_lock(k) END
+    """
+).bindparams(bindparam("keys", type_=ARRAY(BigInteger)), bindparam("shared", type_=ARRAY(Boolean)))
 
 
 async def try_lock(conn: AsyncConnection, ids: Iterable[str]) -> set[str]:
     """Lock objects of Stripe until the transaction ends. Returns those that could be had at once; nobody ever waits."""
-    by_key = {hash63(name): name for name in ids}
+    return (await try_locks(conn, ids, shared=()))[0]
+
+
+async def try_locks(conn: AsyncConnection, ids: Iterable[str], *, shared: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Like `try_lock`; locks of `shared` are held by many at once, but not beside one who has the object alone.
+
+    Returns those had alone and those shared. A name may be in both: one who has it alone has it shared, too.
+    """
+    by_key = {(hash63(name), False): name for name in ids} | {(hash63(name), True): name for name in shared}
     if not by_key:
-        return set()
-    rows = await conn.execute(_LOCK, {"keys": sorted(by_key)})
-    return {by_key[key] for key in rows.scalars()}
+        return set(), set()
+    wanted = sorted(by_key)
+    rows = await conn.execute(_LOCK, {"keys": [key for key, _ in wanted], "shared": [many for _, many in wanted]})
+    had = {(row[0], row[1]) for row in rows}
+    return {by_key[lock] for lock in had if not lock[1]}, {by_key[lock] for lock in had if lock[1]}

@@ -33,6 +33,7 @@ class Claimed:
     name: str
     event_id: str | None
     job_id: int | None
+    due_at: datetime
     attempts: int
     lost: int
     token: int
@@ -119,7 +120,7 @@ _CLAIM = text(
     )
     UPDATE queue q SET lease_token = :token, lease_until = clock_timestamp() + :lease, leased_by = :worker
     FROM due WHERE q.id = due.id
-    RETURNING q.id, q.queue, q.name, q.event_id, q.job_id, q.attempts, q.lost
+    RETURNING q.id, q.queue, q.name, q.event_id, q.job_id, q.due_at, q.attempts, q.lost
     """
 )
 
@@ -181,7 +182,8 @@ _DELETE = text("DELETE FROM queue WHERE id = ANY(:ids) AND lease_token = :token"
 _FINISH_EVENTS = text(
     """
     UPDATE webhook_events e
-    SET status = f.status, processed_at = :now, attempts = f.attempts, last_error = f.reason, effects = f.effects::jsonb
+    SET status = f.status, processed_at = :now, attempts = f.attempts, last_error = f.reason,
+        effects = coalesce(f.effects::jsonb, e.effects)
     FROM unnest(:ids, :statuses, :attempts, :reasons, :effects) AS f(id, status, attempts, reason, effects)
     WHERE e.id = f.id
     """

@@ -163,9 +163,22 @@ _WRITE_HISTORY = text(
 )
 
 
+# The first number of a version says whether the state is final.
+_DROP_AFTERLIFE = text(
+    """
+    DELETE FROM subscription_history h
+    WHERE h.stripe_subscription_id = ANY(:subscriptions) AND h.version[1] = 0 AND h.occurred_at > (
+        SELECT min(f.occurred_at) FROM subscription_history f
+        WHERE f.stripe_subscription_id = h.stripe_subscription_id AND f.version[1] = 1
+    )
+    """
+).bindparams(bindparam("subscriptions", type_=ARRAY(Text)))
+
+
 async def write_history(conn: AsyncConnection, rows: Sequence[Row], *, now: datetime) -> None:
-    """Add states; one that is there already gets only its worth mended."""
+    """Add states; one that is there already gets only its worth mended. Nothing follows a final state."""
     await conn.execute(_WRITE_HISTORY, {"rows": _encode(rows).decode(), "now": now})
+    await conn.execute(_DROP_AFTERLIFE, {"subscriptions": sorted({row["stripe_subscription_id"] for row in rows})})
 
 
 _WRITE_MRR = text(

@@ -55,7 +55,7 @@ def build_app(
     clock = clock or SystemClock()
     doorbell = Doorbell(redis_url(settings))
     url = database_url(settings)
-    engine = create_engine(url, pool_size=2, application_name="billing-intake-health")
+    engine = create_engine(url, pool_size=2, application_name="billing-intake-health", pre_ping=True)
     health = Health(engine, redis_url(settings), clock)
     batcher = Batcher(url, bell or doorbell, writers=settings.billing_webhook_writers)
     secrets = settings.webhook_secrets

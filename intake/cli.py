@@ -66,6 +66,7 @@ def build(chosen: str | None) -> typer.Typer:
     app = typer.Typer(
         name="billing",
         help=HELP,
+        epilog="Example: billing up --port 8000",
         no_args_is_help=True,
         pretty_exceptions_enable=False,  # they show local variables, which may hold secrets
         context_settings={"help_option_names": ["-h", "--help"]},

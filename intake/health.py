@@ -56,13 +56,18 @@ class Ready(BaseModel):
     status: State
     database: Check
     redis: Annotated[Check, Field(description="Without Redis work is found by the sweep: later, but never lost.")]
+    webhooks: Annotated[
+        Check | None,
+        Field(exclude_if=lambda check: check is None, description="Only there when no webhook can be checked."),
+    ] = None
 
 
 class Health:
     """Asks the database and Redis how they are."""
 
-    def __init__(self, engine: AsyncEngine, redis_url: str, clock: Clock) -> None:
-        """`engine` and `redis_url` are those that the door itself uses."""
+    def __init__(self, engine: AsyncEngine, redis_url: str, clock: Clock, *, unconfigured: str | None = None) -> None:
+        """`engine` and `redis_url` are those that the door itself uses; `unconfigured` is why it refuses webhooks."""
+        self._webhooks = None if unconfigured is None else Check(status="error", why=unconfigured)
         self._engine = engine
         self._redis = connect(redis_url, patient=False)
         self._clock = clock
@@ -81,10 +86,10 @@ class Health:
             now = asyncio.get_running_loop().time()
             if self._last is None or now - self._last[0] >= REMEMBERED:
                 database, redis = await asyncio.gather(self._database(), self._redis_check())
-                state = State.OK if redis.why is None else State.DEGRADED
+                state = State.OK if redis.why is None and self._webhooks is None else State.DEGRADED
                 if database.why is not None:
                     state = State.UNAVAILABLE
-                self._last = (now, Ready(status=state, database=database, redis=redis))
+                self._last = (now, Ready(status=state, database=database, redis=redis, webhooks=self._webhooks))
             return self._last[1]
 
     async def metrics(self) -> bytes:
@@ -125,7 +130,10 @@ def router(health: Health) -> APIRouter:
 
     @made.get("/health/ready", responses={503: {"model": Ready, "description": "The database is away."}})
     async def ready(response: Response) -> Ready:  # pyright: ignore[reportUnusedFunction] - as above
-        """200 when requests can be served (`degraded` without Redis), 503 when the database is away."""
+        """200 when requests can be served, 503 when the database is away.
+
+        `degraded` (200 too) without Redis, or without a secret to check webhooks with.
+        """
         found = await health.ready()
         if found.status is State.UNAVAILABLE:
             response.status_code = 503

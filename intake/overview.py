@@ -19,6 +19,9 @@ LATE_SECONDS = 60.0
 SILENT_SECONDS = 60.0
 """A worker's heart beats every few seconds: after so long without a beat it is not well."""
 
+DEEPEST = 100
+"""Levels of a payload that are shown as JSON; Stripe's have about ten."""
+
 _SECRET_NAME = re.compile(r"(client_|^|_)secret$|^password$|^api_key$|^ephemeral_key$")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -54,11 +57,27 @@ def without_secrets(value: Any, name: str = "") -> Any:
 
 
 def readable(payload: bytes) -> Any:
-    """A stored payload as JSON without secrets; what is no JSON is shown as text."""
+    """A stored payload as JSON without secrets; what is no JSON, or nested beyond all readers, is shown as text."""
     try:
-        return without_secrets(json.loads(payload))
+        shown = without_secrets(json.loads(payload))
+        return json.dumps(shown, ensure_ascii=False) if _is_deep(shown) else shown
     except (ValueError, RecursionError):
         return redact(payload.decode(errors="replace"))
+
+
+def _is_deep(value: Any) -> bool:
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        below: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                below += cast("dict[str, Any]", one).values()
+            elif isinstance(one, list):
+                below += cast("list[Any]", one)
+        if not below:
+            return False
+        level = below
+    return True
 
 
 def story_json(story: Mapping[str, Any]) -> dict[str, Any]:

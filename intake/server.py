@@ -22,11 +22,19 @@ HEAD_TIMEOUT = 10.0
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept for the next request."""
 
+MAX_HEAD = 64 * 1024
+"""Bytes that a request's head may have, and so may what follows its body; up to two PIECEs more may pass."""
+
+PIECE = 16 * 1024
+"""Bytes that are parsed at once: each piece of a header is copied together with all before it."""
+
 MAX_CONNECTIONS = 4000
 """Beyond these, requests are answered 503 at once."""
 
 WHOLE_BODY = "billing.whole_body"
 """The ASGI extension of a request whose body had come before the application was called."""
+
+_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 _WHOLE: dict[str, dict[object, object]] = {WHOLE_BODY: {}}
 
@@ -75,9 +83,11 @@ class Corked:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which waits for ever for a head and for the rest of a refused body, with an end to both."""
+    """uvicorn's protocol, which takes heads of any size and waits for ever for them, with an end to both."""
 
     _timer: asyncio.TimerHandle | None = None
+    _idle_bytes = 0
+    """What came since a head began or ended, or a part of a body came: the size of an unfinished head or trailer."""
     _in_head = False
     _in_body = False
 
@@ -93,24 +103,54 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """A whole head in one piece, which is the usual case, costs no timer."""
-        super().data_received(data)
+        if len(data) <= PIECE:
+            self._feed(data)
+        else:
+            for start in range(0, len(data), PIECE):
+                if self.transport.is_closing():
+                    return
+                self._feed(data[start : start + PIECE])
         if self._in_head and self._timer is None:
             self._start_timer()
 
+    def _feed(self, data: bytes) -> None:
+        self._idle_bytes += len(data)
+        if self._idle_bytes > MAX_HEAD + PIECE:
+            self._refuse_head()
+        else:
+            super().data_received(data)
+
+    def _refuse_head(self) -> None:
+        log.warning("a request's head was too long", client=self.client)
+        cycle: Any = self.cycle  # None before the first request, whatever uvicorn declares
+        if cycle is None or cycle.response_complete:
+            self.transport.write(_TOO_LONG)
+            self.transport.close()
+        else:  # an answer to an earlier request is under way, and must not be torn
+            self.transport.abort()
+
     def on_message_begin(self) -> None:
         """A head begins."""
+        self._idle_bytes = 0
         self._in_head = self._in_body = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The head is there; the application bounds the time of the body that it reads."""
         self._in_head = False
+        self._idle_bytes = 0
         self._stop_timer()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body came."""
+        self._idle_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The body is there: whoever reads it needs no timer."""
         self._in_body = False
+        self._idle_bytes = 0
         self.scope["extensions"] = _WHOLE
         self._stop_timer()
         super().on_message_complete()

@@ -10,6 +10,9 @@ TOLERANCE = 300
 _MAX_DIGITS = 12
 """Seconds since 1970 have ten digits; more than twelve lie outside of every calendar."""
 
+MAX_HEADER = 4096
+"""Bytes; Stripe's header has fewer than 300, and some more while secrets are rolled."""
+
 
 class Reason(StrEnum):
     """Why a signature was refused: for metrics and logs, never told to the caller."""
@@ -30,6 +33,8 @@ class BadSignatureError(Exception):
 
 
 def _parse(header: bytes) -> tuple[int, list[bytes]]:
+    if len(header) > MAX_HEADER:
+        raise BadSignatureError(Reason.MALFORMED)
     timestamp: bytes | None = None
     signatures: list[bytes] = []
     for item in header.split(b","):

@@ -23,6 +23,9 @@ REPLACEMENT = "\ufffd"
 
 INT8 = 2**63
 
+SHORTEST_CARD = 13
+"""How many digits a card number has at least."""
+
 
 class Malformed(Refused):
     """Stripe signed an object that cannot be read; the reason names the field. No retry helps, only new code."""
@@ -69,16 +72,25 @@ class Obj:
         return self.json.get(field) is not None
 
     def text(self, field: str) -> str | None:
-        """An enum, a code, an address: copied as it is."""
+        """An enum, a code, a number: too short for a card number, or masked, because people chose some of them."""
         value = self.json.get(field)
-        if value is None or isinstance(value, str):
-            return value
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return value if len(value) < SHORTEST_CARD or _WORDS(value) else masked(value)
         raise self._wrong(field, "a text")
 
     def words(self, field: str) -> str | None:
         """What people typed: card numbers and secrets in it are masked."""
-        value = self.text(field)
+        value = self.link(field)
         return None if value is None else masked(value)
+
+    def link(self, field: str) -> str | None:
+        """The address of a page of Stripe's: copied as it is."""
+        value = self.json.get(field)
+        if value is None or isinstance(value, str):
+            return value
+        raise self._wrong(field, "a text")
 
     def ref(self, field: str) -> str | None:
         """The id of another object, which may be there as a whole (expanded)."""
@@ -186,6 +198,10 @@ class Obj:
 
 _SUSPECT = re.compile(r"(?:[0-9][^0-9]{0,3}){13}|whsec_|[sr]k_|_secret|://|bearer |basic ", re.IGNORECASE)
 """What any card number or secret contains; most texts do not, and need no closer look."""
+
+
+_WORDS = re.compile(r"(?!.*(?:k_|_secret|whsec))[a-z_]+\Z").match
+"""Most of what Stripe's enums hold: it is told at once that there is no card number and no secret in it."""
 
 
 def masked(value: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.engine import create_engine
@@ -40,6 +41,13 @@ def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("STRIPE_", "BILLING_", "DATABASE_URL", "REDIS_URL", "ADMIN_TOKEN")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """What a test configures of the logs, the next one does not inherit."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ SOCKET_PATH_LIMIT = 100
 POSTGRES_OPTIONS = {
     "listen_addresses": "",
     "max_connections": "100",
+    "max_locks_per_transaction": "256",  # a batch of 200 events takes about 1,000 advisory locks
     "timezone": "UTC",
     "log_timezone": "UTC",
     "jit": "off",  # every statement of ours is short

@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import signal
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -22,7 +23,7 @@ from worker.doorbell import Doorbell, connect
 from worker.engine import Ears, options
 from worker.registry import discover
 from worker.runner import Runner
-from worker.settings import Settings, load_settings
+from worker.settings import ConfigurationError, Settings, load_settings
 from worker.telemetry import configure_logging
 
 log = structlog.get_logger()
@@ -96,7 +97,11 @@ def _arq_settings() -> type:
 
     ARQ's worker listens for the first queue of BILLING_QUEUES (default: all), its siblings here for the rest.
     """
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
     names = [name for name in os.environ.get("BILLING_QUEUES", "").split(",") if name]
     first, *others = checked_queues(names or None)
     stack = AsyncExitStack()

@@ -77,6 +77,8 @@ class Runner:
         self._drains: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
         self._jobs: dict[str, set[asyncio.Task[None]]] = {name: set() for name in queues}
+        self._suspected: set[str] = set()
+        """Queues of which a suspect runs: never two at once, so that they cannot take each other down."""
         self._loops: list[asyncio.Task[None]] = []
         self._orphans: list[list[Claimed]] = []
         self._troubles = 0
@@ -98,6 +100,8 @@ class Runner:
         sweep, heartbeat = self._loops or (None, None)
         if sweep is not None:
             sweep.cancel()
+        if self._drains:  # they end soon, and may start no more jobs
+            await asyncio.wait(set(self._drains.values()), timeout=grace.total_seconds())
         tasks = {*self._drains.values(), *(task for running in self._jobs.values() for task in running)}
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=grace.total_seconds())
@@ -150,7 +154,7 @@ class Runner:
             for name, job, reason in await queue.sweep(conn, now=now):
                 log.warning("a lease ran out", queue=name, name=job, parked=reason)
                 if reason is not None:
-                    telemetry.JOBS.labels(job, reason).inc()
+                    telemetry.JOBS.labels(telemetry.bounded_type(job), reason).inc()
             due = await queue.due_queues(conn, self.queues, now=now)
         for name in due:
             self.wake(name)
@@ -159,9 +163,9 @@ class Runner:
 
     async def _release_orphans(self, conn: AsyncConnection) -> None:
         while self._orphans:
-            rows = self._orphans[-1]
+            rows = self._orphans[0]
             await queue.release(conn, rows, due_at=self.deps.clock.now())
-            self._orphans.pop()
+            self._orphans.remove(rows)  # not the last one: others may have been added meanwhile
             self.running.drop(rows)
 
     async def heartbeat(self) -> None:
@@ -224,20 +228,28 @@ class Runner:
 
     async def _start_jobs(self, name: str) -> None:
         while not self.stopping and (free := self.slots[name] - len(self._jobs[name])) > 0:
-            rows = await self.claim(name, free)
-            if not rows and not self._jobs[name]:
+            rows: list[Claimed] = []
+            if name not in self._suspected:
                 rows = await self.claim(name, 1, suspects=True)
+            rows = rows or await self.claim(name, free)
             if not rows:
                 return
+            if self.stopping:  # it was told so while the claim was under way: nobody would wait for these
+                self.orphan(rows)
+                return
             for row in rows:
-                self._spawn(name, self.run_job(row))
+                self._spawn(name, self.run_job(row), suspect=row.lost > 0)
 
-    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None], *, suspect: bool) -> None:
         task = asyncio.create_task(work)
         self._jobs[name].add(task)
+        if suspect:
+            self._suspected.add(name)
 
         def ended(task: asyncio.Task[None]) -> None:
             self._jobs[name].discard(task)
+            if suspect:
+                self._suspected.discard(name)
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._trouble(error if isinstance(error, Exception) else RuntimeError(repr(error)))
             self.wake(name)
@@ -261,14 +273,16 @@ class Runner:
             if not deps.finished:
                 async with self.deps.tx() as tx:
                     await queue.finish_job(tx.conn, row, now=tx.now, worker=self.worker)
-            telemetry.JOBS.labels(row.name, "done").inc()
+            telemetry.JOBS.labels(telemetry.bounded_type(row.name), "done").inc()
         except LeaseLost as error:
             log.warning("given to another worker meanwhile", name=row.name, why=str(error))
         except Exception as error:  # noqa: BLE001 - the one place where a job's failure is classified and recorded
             await self.record_failure(row, error, tries=spec.tries)
         finally:
             self.settle([row])
-            telemetry.JOB_SECONDS.labels(row.name).observe(asyncio.get_running_loop().time() - started)
+            telemetry.JOB_SECONDS.labels(telemetry.bounded_type(row.name)).observe(
+                asyncio.get_running_loop().time() - started
+            )
 
     def settle(self, rows: Sequence[Claimed]) -> None:
         """`rows` are not run any more (but orphans stay ours until they can be given back)."""
@@ -286,7 +300,7 @@ class Runner:
             return
         now = self.deps.clock.now()
         failure = classify(error, attempt=row.attempts + 1, tries=tries, now=now, chance=random.random())  # noqa: S311 - spreads load
-        telemetry.JOBS.labels(row.name, failure.dead or failure.outcome).inc()
+        telemetry.JOBS.labels(telemetry.bounded_type(row.name), failure.dead or failure.outcome).inc()
         log.warning(
             "an attempt failed", name=row.name, ref=row.event_id or row.job_id, error=failure.error, parked=failure.dead
         )

@@ -46,6 +46,15 @@ RedisUrl = Annotated[
 ]
 
 
+HttpUrl = Annotated[str, _url("http", "https", example="http://127.0.0.1:12111")]
+
+
+def _some_secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and not value.get_secret_value().replace(",", " ").split():
+        raise ValueError("holds no secret between its commas: whsec_… from Stripe's dashboard, or several, with commas")
+    return value
+
+
 class Settings(BaseSettings):
     """The environment (and `.env`, and files under `/run/secrets`), frozen. Field names are the variables' names."""
 
@@ -61,14 +70,14 @@ class Settings(BaseSettings):
     database_url: DatabaseUrl | None = None
     redis_url: RedisUrl | None = None
     billing_home: Path = Path(".billing")
-    stripe_webhook_secret: Annotated[SecretStr | None, NoDecode] = None
+    stripe_webhook_secret: Annotated[SecretStr | None, NoDecode, AfterValidator(_some_secret)] = None
     stripe_mode: StripeMode = StripeMode.ANY
     stripe_secret_key: SecretStr | None = None
-    stripe_api_base: str | None = None
+    stripe_api_base: HttpUrl | None = None
     admin_token: SecretStr | None = None
     billing_lease_seconds: Annotated[float, Field(ge=1, le=300)] = 15.0
     billing_grace_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
-    billing_webhook_writers: Annotated[int, Field(ge=1, le=32)] = 4
+    billing_webhook_writers: Annotated[int, Field(ge=1, le=32)] = 2
     log_format: Annotated[str, Field(pattern="^(json|console)$")] = "console"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 

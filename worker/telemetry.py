@@ -36,7 +36,12 @@ SECRET: Final = "[secret]"  # noqa: S105 - what stands in a secret's place
 CARD_DIGITS: Final = range(13, 20)
 """How many digits a card number has (ISO/IEC 7812-1 allows fewer, no network issues them)."""
 
-_DIGIT_RUN = re.compile(r"[0-9]+(?:[ \t\u00a0\u2010-\u2015\-]{1,3}[0-9]+)*")
+_DIGIT_RUN = re.compile(r"[0-9]+(?:[ \t\u00a0\u2000-\u200b\u202f\u2010-\u2015\u2212\-]{1,3}[0-9]+)*")
+# Full stops and slashes part other numbers too (times, addresses, amounts): only a card's own grouping counts there.
+_PARTED_RUN = re.compile(
+    r"(?<![0-9])[0-9]{4}([ \t]?[._/\\:|][ \t]?)"
+    r"(?:[0-9]{4}\1[0-9]{4}(?:\1[0-9]{1,4})+|[0-9]{6}\1[0-9]{4,5})(?![0-9])"
+)
 _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"whsec_[A-Za-z0-9+/=_\-]+"), f"whsec_{SECRET}"),
     (re.compile(r"\b([sr]k)_[A-Za-z0-9_]{6,}"), rf"\1_{SECRET}"),
@@ -84,7 +89,7 @@ def redact(text: str) -> str:
     """`text` without card numbers, signing secrets, API keys, tokens, and passwords in URLs. Safe to apply twice."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
-    return _DIGIT_RUN.sub(_redact_run, text)
+    return _DIGIT_RUN.sub(_redact_run, _PARTED_RUN.sub(_redact_run, text))
 
 
 def _redact_value(value: Any) -> Any:
@@ -190,14 +195,15 @@ def count_webhook(type_: str | None, outcome: str) -> None:
     """Count a request at the door. `type_` is the event's, None as long as nobody has vouched for it."""
     counter = _webhooks.get((type_ or "unknown", outcome))
     if counter is None:
-        label = "unknown" if type_ is None else _bounded(type_)
+        label = "unknown" if type_ is None else bounded_type(type_)
         counter = WEBHOOKS.labels(label, outcome)
         if label in {type_, "unknown"}:
             _webhooks[label, outcome] = counter
     counter.inc()
 
 
-def _bounded(type_: str) -> str:
+def bounded_type(type_: str) -> str:
+    """The label of an event's type in a metric: itself, or `other` when it is odd or one too many."""
     if type_ not in _types and (len(_types) >= MAX_TYPES or not _TYPE.fullmatch(type_)):
         return "other"
     _types.add(type_)

@@ -73,6 +73,10 @@ def job_filter(query: models.JobQuery, at: Desk) -> JobFilter:
     )
 
 
+def _actor(who: str, asked: models.Why) -> Actor:
+    return Actor(who, plain("why", asked.why))
+
+
 def _changed(done: Done) -> models.Changed:
     return models.Changed(matched=done.matched, changed=len(done.ids), ids=list(done.ids), dry_run=False)
 
@@ -101,7 +105,7 @@ async def list_events(at: AtDesk, query: Annotated[models.EventListing, Query()]
 async def retry_events(at: AtDesk, who: ByOperator, asked: models.RetryEvents) -> models.Changed:
     """Set all events that match going again, behind the live ones."""
     wanted = events.retry_of_filter(event_filter(asked, at), again=asked.again)
-    return await retry_matching_events(at, wanted, Actor(who, asked.why), asked)
+    return await retry_matching_events(at, wanted, _actor(who, asked), asked)
 
 
 async def retry_matching_events(at: Desk, wanted: EventFilter, actor: Actor, asked: models.RetryOne) -> models.Changed:
@@ -140,7 +144,7 @@ async def retry_event(
     """Set one event going again, in whatever state it is."""
     asked = asked or models.RetryOne()
     asked = asked.model_copy(update={"again": asked.again or again})
-    return await retry_one_event(at, event_id, Actor(who, asked.why), asked)
+    return await retry_one_event(at, event_id, _actor(who, asked), asked)
 
 
 async def retry_one_event(at: Desk, event_id: str, actor: Actor, asked: models.RetryOne) -> models.Changed:
@@ -156,7 +160,7 @@ async def discard_event(
 ) -> models.Changed:
     """Put a dead event away as `ignored`; it is kept, and can still be retried."""
     asked = asked or models.Why()
-    return await discard_one_event(at, event_id, Actor(who, asked.why), dry_run=asked.dry_run)
+    return await discard_one_event(at, event_id, _actor(who, asked), dry_run=asked.dry_run)
 
 
 async def discard_one_event(at: Desk, event_id: str, actor: Actor, *, dry_run: bool = False) -> models.Changed:
@@ -182,7 +186,7 @@ async def list_jobs(at: AtDesk, query: Annotated[models.JobListing, Query()]) ->
 async def retry_jobs(at: AtDesk, who: ByOperator, asked: models.RetryJobs) -> models.Changed:
     """Set all jobs that match going again, behind the live ones."""
     wanted = jobs.bulk(job_filter(asked, at), again=asked.again)
-    return await _retry_jobs(at, wanted, Actor(who, asked.why), asked)
+    return await _retry_jobs(at, wanted, _actor(who, asked), asked)
 
 
 async def _retry_jobs(at: Desk, wanted: JobFilter, actor: Actor, asked: models.RetryOne) -> models.Changed:
@@ -214,7 +218,7 @@ async def retry_job(
 ) -> models.Changed:
     """Set one job going again, in whatever state it is."""
     asked = asked or models.RetryOne()
-    return await retry_one_job(at, job_id, Actor(who, asked.why), asked)
+    return await retry_one_job(at, job_id, _actor(who, asked), asked)
 
 
 async def retry_one_job(at: Desk, job_id: int, actor: Actor, asked: models.RetryOne) -> models.Changed:
@@ -230,7 +234,7 @@ async def cancel_job(
 ) -> models.Changed:
     """Cancel a job that waits or is dead; one that runs now cannot be cancelled."""
     asked = asked or models.Why()
-    return await cancel_one_job(at, job_id, Actor(who, asked.why), dry_run=asked.dry_run)
+    return await cancel_one_job(at, job_id, _actor(who, asked), dry_run=asked.dry_run)
 
 
 async def cancel_one_job(at: Desk, job_id: int, actor: Actor, *, dry_run: bool = False) -> models.Changed:
@@ -245,13 +249,13 @@ async def cancel_one_job(at: Desk, job_id: int, actor: Actor, *, dry_run: bool =
 @router.post("/pause")
 async def pause_work(at: AtDesk, who: ByOperator, asked: models.PauseRequest) -> models.PauseAnswer:
     """Start nothing more of a queue, an event type or a job; what comes in is kept, and waits."""
-    return await set_pause(at, asked, Actor(who, asked.why), paused=True)
+    return await set_pause(at, asked, _actor(who, asked), paused=True)
 
 
 @router.post("/resume")
 async def resume_work(at: AtDesk, who: ByOperator, asked: models.PauseRequest) -> models.PauseAnswer:
     """Let it run again."""
-    return await set_pause(at, asked, Actor(who, asked.why), paused=False)
+    return await set_pause(at, asked, _actor(who, asked), paused=False)
 
 
 async def set_pause(at: Desk, asked: models.PauseRequest, actor: Actor, *, paused: bool) -> models.PauseAnswer:

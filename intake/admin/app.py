@@ -1,11 +1,13 @@
 """The internal door: the operators' API and dashboard, behind the admin token."""
 
+import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DBAPIError, ProgrammingError
@@ -18,6 +20,8 @@ from intake.admin import api, dashboard
 from intake.admin.auth import Gate
 from intake.admin.desk import SHUT, Desk
 from intake.health import VERSION, Health, router
+from intake.overview import without_secrets
+from intake.webhook import BODY_TIMEOUT, ASGIApp, Message, Receive, Scope, Send
 from worker.addresses import database_url, redis_url
 from worker.clock import SystemClock
 from worker.doorbell import Doorbell
@@ -31,16 +35,54 @@ log = structlog.get_logger()
 LARGEST_REQUEST = 256 * 1024
 """Bytes; nothing that an operator sends is larger."""
 
+NOT_OURS = ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET")
+"""Secrets of other processes: they are dropped."""
+
+
+class Prompt:
+    """Who sends a body slower than the public door allows is answered 408, signed in or not."""
+
+    def __init__(self, app: ASGIApp, timeout: float) -> None:
+        """`timeout` is in seconds, for the whole body."""
+        self._app = app
+        self._timeout = timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        end = asyncio.get_running_loop().time() + self._timeout
+        whole = False
+
+        async def promptly() -> Message:
+            nonlocal whole
+            if whole:  # what is waited for now is that the client leaves
+                return await receive()
+            try:
+                async with asyncio.timeout_at(end):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "the request came too slowly", headers={"Connection": "close"}) from None
+            whole = not message.get("more_body", False)
+            return message
+
+        await self._app(scope, promptly, send)
+
 
 def build_app(
-    settings: Settings, *, clock: Clock | None = None, schedules: Iterable[ScheduleSpec] | None = None
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    schedules: Iterable[ScheduleSpec] | None = None,
+    body_timeout: float = BODY_TIMEOUT,
 ) -> FastAPI:
     """The internal door as an ASGI application; its lifespan closes what it uses.
 
-    `schedules` are by default those of the jobs.
+    `schedules` are by default those of the jobs; `body_timeout` is in seconds.
     """
     clock = clock or SystemClock()
-    engine = create_engine(database_url(settings), pool_size=4, application_name="billing-admin")
+    engine = create_engine(database_url(settings), pool_size=4, application_name="billing-admin", pre_ping=True)
     health = Health(engine, redis_url(settings), clock)
     bell = Doorbell(redis_url(settings))
     planned = tuple(discover("jobs").schedules.values() if schedules is None else schedules)
@@ -58,6 +100,7 @@ def build_app(
             await engine.dispose()
 
     app = FastAPI(title="Billing: the internal door", version=VERSION, lifespan=lifespan, max_body_size=LARGEST_REQUEST)
+    app.add_middleware(Prompt, timeout=body_timeout)
     app.state.desk = Desk(engine, clock, gate, planned, bell.ring)
     app.include_router(router(health))
     app.include_router(api.router)
@@ -89,7 +132,9 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if dashboard.is_page(request):
-        return dashboard.problem(request, error.status_code, str(error.detail))
+        answer = dashboard.problem(request, error.status_code, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
     return await http_exception_handler(request, error)
 
 
@@ -97,7 +142,9 @@ async def _malformed(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if dashboard.is_page(request):
         return dashboard.problem(request, 422, "this address is not understood")
-    return await request_validation_exception_handler(request, error)
+    # What was sent is not sent back: it may hold what JSON cannot (a lone surrogate), or be nested beyond all readers.
+    told = [{"type": one["type"], "loc": list(one["loc"]), "msg": one["msg"]} for one in error.errors()]
+    return JSONResponse({"detail": without_secrets(told)}, 422)
 
 
 async def _database(request: Request, error: Exception) -> Response:
@@ -129,5 +176,8 @@ def serve(settings: Settings, host: str, port: int, on_bound: Callable[[str, int
 
     `on_bound` is told the address (port 0 takes a free one). Raises ConfigurationError when it cannot be had.
     """
+    for name in NOT_OURS:
+        os.environ.pop(name, None)
+    settings = settings.model_copy(update={name.lower(): None for name in NOT_OURS})
     configure_logging(settings)
     return server.run(build_app(settings), host, port, on_bound)

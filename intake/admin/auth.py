@@ -53,7 +53,7 @@ class Gate:
 
     def sign_in(self, who: str, now: datetime) -> str:
         """A new session's cookie."""
-        name = " ".join(who.split())[:LONGEST_NAME] or "an operator"
+        name = "".join(char for char in " ".join(who.split()) if char.isprintable())[:LONGEST_NAME] or "an operator"
         body = json.dumps({"who": name, "until": int((now + SESSION).timestamp())}).encode()
         packed = base64.urlsafe_b64encode(body).decode()
         return f"{packed}.{self._sign(packed)}"

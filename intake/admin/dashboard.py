@@ -13,12 +13,12 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from db.operators import events, jobs
 from db.operators.actions import Actor, Scope
-from db.operators.filters import EventFilter, JobFilter, one_of, plain, search
+from db.operators.filters import BadFilterError, EventFilter, JobFilter, one_of, plain, search
 from db.states import EventStatus, JobStatus
 from intake.admin import api
 from intake.admin.auth import COOKIE, SESSION, Session
 from intake.admin.desk import SHUT, AtDesk, Desk
-from intake.admin.models import PauseRequest, RetryOne
+from intake.admin.models import LONGEST_TARGET, JobId, PauseRequest, RetryOne
 from intake.overview import SILENT_SECONDS, age, overview, story_json
 
 PAGE = 50
@@ -258,7 +258,7 @@ async def discard_event(at: AtDesk, who: SignedIn, event_id: str, fields: OwnFor
 
 @router.get("/jobs")
 async def jobs_page(
-    at: AtDesk, who: SignedIn, *, status: str = "", name: str = "", after: int | None = None, said: str = ""
+    at: AtDesk, who: SignedIn, *, status: str = "", name: str = "", after: JobId | None = None, said: str = ""
 ) -> Response:
     """Jobs, newest first."""
     wanted = JobFilter.read(now=at.clock.now(), status=status, name=name.strip())
@@ -271,7 +271,7 @@ async def jobs_page(
 
 
 @router.get("/jobs/{job_id}")
-async def job_page(at: AtDesk, who: SignedIn, job_id: int, said: str = "") -> Response:
+async def job_page(at: AtDesk, who: SignedIn, job_id: JobId, said: str = "") -> Response:
     """One job's whole story."""
     story = await api.job_story(at, job_id)
     arguments = _json(story["args"])
@@ -279,7 +279,7 @@ async def job_page(at: AtDesk, who: SignedIn, job_id: int, said: str = "") -> Re
 
 
 @router.post("/jobs/{job_id}/retry")
-async def retry_job(at: AtDesk, who: SignedIn, job_id: int, fields: OwnForm) -> Response:
+async def retry_job(at: AtDesk, who: SignedIn, job_id: JobId, fields: OwnForm) -> Response:
     """Set one job going again."""
     asked = RetryOne(again=fields.get("again") == "yes")
     done = await api.retry_one_job(at, job_id, _actor(who, fields), asked)
@@ -287,7 +287,7 @@ async def retry_job(at: AtDesk, who: SignedIn, job_id: int, fields: OwnForm) -> 
 
 
 @router.post("/jobs/{job_id}/cancel")
-async def cancel_job(at: AtDesk, who: SignedIn, job_id: int, fields: OwnForm) -> Response:
+async def cancel_job(at: AtDesk, who: SignedIn, job_id: JobId, fields: OwnForm) -> Response:
     """Cancel a job."""
     done = await api.cancel_one_job(at, job_id, _actor(who, fields))
     return _see(f"/jobs/{job_id}", "it is cancelled" if done.changed else "a worker has it: nothing was changed")
@@ -298,7 +298,10 @@ async def pause(at: AtDesk, who: SignedIn, fields: OwnForm) -> Response:
     """Pause or resume a queue or a name."""
     paused = fields.get("do") == "pause"
     scope = one_of("scope", fields.get("scope"), Scope) or Scope.QUEUE
-    asked = PauseRequest(scope=scope.value, target=plain("target", fields.get("target")) or "?")
+    target = plain("target", fields.get("target")) or "?"
+    if len(target) > LONGEST_TARGET:
+        raise BadFilterError("target", f"has more than {LONGEST_TARGET} characters")
+    asked = PauseRequest(scope=scope.value, target=target)
     done = await api.set_pause(at, asked, _actor(who, fields), paused=paused)
     word = "paused" if paused else "resumed"
     return _see("/", f"{asked.target} is {word}" if done.changed else f"{asked.target} was {word} already")

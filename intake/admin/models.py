@@ -194,6 +194,9 @@ class JobPage(BaseModel):
 Limit = Annotated[int, Field(ge=1, le=MOST_ROWS)]
 JobId = Annotated[int, Field(ge=0, lt=2**63)]
 
+LONGEST_TARGET = 200
+"""Characters of the name of what is paused."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -270,7 +273,7 @@ class PauseRequest(Why):
     """Pause or resume a queue (`queue`), or an event type or job (`name`)."""
 
     scope: Annotated[str, Field(pattern="^(queue|name)$")]
-    target: Annotated[str, Field(min_length=1, max_length=200)]
+    target: Annotated[str, Field(min_length=1, max_length=LONGEST_TARGET)]
 
 
 class PauseAnswer(BaseModel):

@@ -17,7 +17,11 @@ from intake.commands.options import Again, AsJson, DryRun, Limit, Since, Until, 
 from intake.commands.queues import set_pause
 from intake.overview import story_json
 
-app = typer.Typer(no_args_is_help=True, help="Staged work: list, show, retry, cancel, pause.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Staged work: list, show, retry, cancel, pause.",
+    epilog="Example: billing jobs list --status dead",
+)
 
 Status = Annotated[str | None, typer.Option(help="queued, retrying, done, dead or cancelled.")]
 Name = Annotated[str | None, typer.Option(help="The job's name; * and ? stand for anything.")]

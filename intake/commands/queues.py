@@ -16,7 +16,11 @@ from intake.commands.connect import actor, ask, ring
 from intake.commands.options import AsJson, DryRun, Who, Why
 from intake.overview import age, overview
 
-app = typer.Typer(no_args_is_help=True, help="The classes of work: list, pause, resume.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The classes of work: list, pause, resume.",
+    epilog="Example: billing queues pause mail --why 'the mail server is being moved'",
+)
 Name = Annotated[str, typer.Argument(help="events, mail, pdf or batch.")]
 
 

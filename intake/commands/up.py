@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -38,6 +39,12 @@ MARGIN = 3.0
 
 TICK = 0.2
 """Seconds between two looks at the processes."""
+
+NEIGHBOUR_TRIES = 20
+"""How often two free ports in a row are looked for."""
+
+SECRETS = frozenset({"STRIPE_WEBHOOK_SECRET", "STRIPE_SECRET_KEY", "ADMIN_TOKEN"})
+"""Variables that a role gets only if it needs them."""
 
 FAILED = 1
 
@@ -121,11 +128,25 @@ def _listen(host: str, port: int, option: str) -> socket.socket:
     return taken
 
 
+def _neighbours(host: str) -> Doors:
+    """Two free ports, one after the other."""
+    for _ in range(NEIGHBOUR_TRIES):
+        with _listen(host, 0, "--port") as public:
+            chosen = public.getsockname()[1]
+            # OverflowError: there is no port after the highest one
+            with suppress(OSError, OverflowError), socket.socket(public.family) as admin:
+                admin.bind((host, chosen + 1))
+                return Doors(host, chosen, chosen + 1)
+    return wrong_usage("found no two free ports in a row: choose them by --port and --admin-port")
+
+
 def _doors(host: str, port: int, admin_port: int | None) -> Doors:
     """Find out that both ports are free, or find free ones."""
+    if port == 0 and admin_port is None:
+        return _neighbours(host)
     with _listen(host, port, "--port") as public:
         chosen = public.getsockname()[1]
-        wish = admin_port if admin_port is not None else (chosen + 1 if port else 0)
+        wish = admin_port if admin_port is not None else chosen + 1
         if wish > 65535:  # noqa: PLR2004 - the highest port
             wrong_usage(f"there is no port after {chosen} for the internal door: choose one by --admin-port")
         with _listen(host, wish, "--admin-port") as admin:
@@ -175,6 +196,11 @@ class Machine:
             "PROMETHEUS_MULTIPROC_DIR": str(self.home.fresh_metrics()),
         }
 
+    def _without_secrets(self, but: str = "") -> dict[str, str]:
+        """What every role gets. Variables' names are read without regard to case."""
+        withheld = SECRETS - {but}
+        return {name: value for name, value in self.base.items() if name.upper() not in withheld}
+
     def _secrets(self) -> tuple[str, str]:
         """The signing secret and the admin token: as set, else kept in the home, made there on the first run."""
         given, token = self.settings.stripe_webhook_secret, self.settings.admin_token
@@ -192,17 +218,16 @@ class Machine:
 
     def _door_roles(self) -> Iterator[Role]:
         signing, token = self._secrets()
-        without_key = {name: value for name, value in self.base.items() if name.upper() != "STRIPE_SECRET_KEY"}
         where = ("--host", self.doors.host, "--port")
         yield Role(
             "intake",
             _command("intake", *where, str(self.doors.public)),
-            lambda: without_key | {"STRIPE_WEBHOOK_SECRET": signing},
+            lambda: self._without_secrets() | {"STRIPE_WEBHOOK_SECRET": signing},
         )
         yield Role(
             "admin",
             _command("admin", *where, str(self.doors.admin)),
-            lambda: without_key | {"ADMIN_TOKEN": token},
+            lambda: self._without_secrets() | {"ADMIN_TOKEN": token},
         )
 
     def _worker(self, number: int) -> Role:
@@ -211,7 +236,7 @@ class Machine:
         def environment() -> dict[str, str]:
             nonlocal current
             current = f"{socket.gethostname()}:up-{number}:{os.urandom(3).hex()}"
-            return self.base | {"BILLING_WORKER_ID": current}
+            return self._without_secrets(but="STRIPE_SECRET_KEY") | {"BILLING_WORKER_ID": current}
 
         def after_death() -> None:
             try:

@@ -45,13 +45,15 @@ class Entry:
     id: str
     facts: Sequence[Fact]
     ids: set[str] = field(default_factory=set[str])
+    coupons: set[str] = field(default_factory=set[str])
     payments: set[str] = field(default_factory=set[str])
     changes: list[Row] = field(default_factory=list[Row])
     staged: list[Row] = field(default_factory=list[Row])
     stale: bool = False
 
     def __post_init__(self) -> None:
-        """Note which objects the facts are about."""
+        """Note which objects the facts are about, and which coupons they only use."""
+        told: set[str] = set()
         for fact in self.facts:
             keys, names = ABOUT[fact.table]
             about = {fact.key[place] for place in keys}
@@ -61,6 +63,11 @@ class Entry:
                 self.payments |= about
             if (number := fact.values.get("stripe_number")) is not None:
                 self.ids.add(number_lock(fact.sticky["stripe_account"], number, livemode=fact.sticky["livemode"]))
+            if fact.table == "coupons":
+                told.add(coupon_lock(*fact.key))
+            elif fact.table == "discounts" and (coupon := fact.values.get("stripe_coupon_id")) is not None:
+                self.coupons.add(coupon_lock(coupon, fact.sticky["stripe_account"], fact.sticky["livemode"]))
+        self.ids |= told - self.coupons
 
     def effects(self) -> Row:
         """The event's story, as it is kept with it."""
@@ -82,14 +89,24 @@ def number_lock(account: str, number: str, *, livemode: bool) -> str:
     return f"number:{account}:{livemode}:{number}"
 
 
+def coupon_lock(coupon: str, account: str, livemode: bool) -> str:  # noqa: FBT001 - the parts of a coupon's key
+    """What to lock before a coupon changes; who writes a discount of it shares the lock with others who do."""
+    return f"coupon:{account}:{livemode}:{coupon}"
+
+
 async def hold(conn: AsyncConnection, entries: Sequence[Entry]) -> list[Entry]:
     """Lock what the entries are about, without waiting. Returns those that got all that they need.
 
     Facts about a refund or dispute may name only the charge; its intent's attempts are derived together, so the intent
-    is locked too. An invoice that is not there yet is locked, because whoever brings it links its payments.
+    is locked too. An invoice that is not there yet is locked, because whoever brings it links its payments. A coupon
+    and a discount of it are not entered at once: neither would see the other, and nobody would measure what it lowers.
     """
-    got = await ledger.try_lock(conn, {name for entry in entries for name in entry.ids})
-    free = [entry for entry in entries if entry.ids <= got]
+    got, shared = await ledger.try_locks(
+        conn,
+        {name for entry in entries for name in entry.ids},
+        shared={name for entry in entries for name in entry.coupons},
+    )
+    free = [entry for entry in entries if entry.ids <= got and entry.coupons <= shared]
     named = {name for entry in free for name in entry.payments}
     if not named:
         return free

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import subscriptions
 from db.ledger import Fact, Row, fingerprint
 from jobs.derive.changes import Change
-from jobs.rules.mrr import Coupon, Discount, Item, Mrr, measure
+from jobs.rules.mrr import Coupon, CouponKey, Discount, Item, Mrr, measure
 from jobs.rules.versions import SEEN_AT
 from jobs.stripe_objects import moment
 
@@ -98,19 +98,19 @@ class _Knowledge:
     rows: Sequence[Row]
     users: Mapping[str, Row]
     discounts: dict[str, Discount] = field(default_factory=dict[str, Discount])
-    coupons: dict[str, Coupon] = field(default_factory=dict[str, Coupon])
+    coupons: dict[CouponKey, Coupon] = field(default_factory=dict[CouponKey, Coupon])
 
     def __post_init__(self) -> None:
-        """Coupons are keyed within the discount's account and mode, which all discounts of a subscription share."""
+        """One batch may be about several accounts: a coupon's id names it only within the discount's account."""
         for row in self.rows:
             name = row["stripe_discount_id"]
+            named: str | None = row["stripe_coupon_id"]
+            key: CouponKey | None = None if named is None else (named, row["stripe_account"], row["livemode"])
             coupon = row["coupon"]
-            self.discounts[name] = Discount(
-                name, row["stripe_coupon_id"], _time(row["end_at"]), _time(row["deleted_at"])
-            )
-            if coupon is not None:
+            self.discounts[name] = Discount(name, key, _time(row["end_at"]), _time(row["deleted_at"]))
+            if key is not None and coupon is not None:
                 percent = coupon["percent_off"]
-                self.coupons[row["stripe_coupon_id"]] = Coupon(
+                self.coupons[key] = Coupon(
                     duration=coupon["duration"],
                     percent_off=None if percent is None else Decimal(str(percent)),
                     amount_off=coupon["amount_off_cents"],
@@ -153,10 +153,6 @@ class _Knowledge:
             at=at,
             complete=row["items_complete"],
         )
-
-
-CouponKey: TypeAlias = tuple[str, str, bool]
-"""A coupon's id, account and mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +216,7 @@ def _measure_now(known: _Knowledge, by_id: Mapping[str, Row], now: datetime) -> 
     for name, row in sorted(by_id.items()):
         worth = known.mrr(row, now, past=False)
         for coupon in worth.unknown_coupons:
-            key = (coupon, row["stripe_account"], row["livemode"])
-            coupons[key] = coupons.get(key, frozenset()) | {name}
+            coupons[coupon] = coupons.get(coupon, frozenset()) | {name}
         if worth.unknown_discounts:
             need = f"fetch_discounts:{name}:{','.join(sorted(worth.unknown_discounts))}"
             discounts[name] = (need, row["stripe_account"], row["livemode"])

@@ -25,7 +25,7 @@ def customer(event: StripeEvent) -> Iterator[Fact]:
         "description": obj.words("description"),
         "address": _address(obj.sub("address")),
         "currency": obj.text("currency"),
-        "locale": locales[0] if locales else None,
+        "locale": masked(locales[0]) if locales else None,
         "timezone": metadata.get("timezone"),
         "balance_cents": obj.integer("balance") if "balance" in obj else obj.integer("account_balance"),
         "delinquent": obj.flag("delinquent"),

@@ -127,8 +127,8 @@ def _details(obj: Obj) -> Row:
         "line_items_complete": obj.complete("lines"),
         "discount_ids": _discount_ids(obj),
         "description": obj.words("description"),
-        "hosted_invoice_url": obj.text("hosted_invoice_url"),
-        "invoice_pdf_url": obj.text("invoice_pdf"),
+        "hosted_invoice_url": obj.link("hosted_invoice_url"),
+        "invoice_pdf_url": obj.link("invoice_pdf"),
         "metadata": obj.metadata(),
     }
 
@@ -288,7 +288,7 @@ def credit_note(event: StripeEvent) -> Iterator[Fact]:
         "out_of_band_cents": obj.integer("out_of_band_amount"),
         "refund_ids": sorted({name for name in refunds if name is not None}),
         "voided_at": obj.time("voided_at"),
-        "pdf_url": obj.text("pdf"),
+        "pdf_url": obj.link("pdf"),
         "metadata": obj.metadata(),
         "stripe_created_at": obj.time("created"),
     }

@@ -41,7 +41,7 @@ def payment_intent(event: StripeEvent) -> Iterator[Fact]:
         "latest_stripe_charge_id": latest,
         "payment_method_id": obj.ref("payment_method") or error.ref("payment_method"),
         "payment_method_type": error.sub("payment_method").text("type"),
-        "failure_code": error.text("code"),
+        "failure_code": error.text("code") or error.text("type"),  # errors of Stripe's own have no code
         "failure_message": error.words("message"),
         "decline_code": error.text("decline_code"),
         "canceled_at": obj.time("canceled_at"),
@@ -166,7 +166,7 @@ def _charge_values(obj: Obj, status: str) -> Row:
         "card_brand": brand.lower() if (brand := card.text("brand")) is not None else None,
         "card_last4": card.text("last4"),
         "balance_transaction_id": obj.ref("balance_transaction"),
-        "receipt_url": obj.text("receipt_url"),
+        "receipt_url": obj.link("receipt_url"),
         "description": obj.words("description"),
         "metadata": obj.metadata(),
         "stripe_created_at": obj.time("created"),

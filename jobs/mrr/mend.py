@@ -28,7 +28,11 @@ async def fetch_coupon(d: Deps, coupon: str, account: str, livemode: bool) -> No
     found = await d.stripe.retrieve(f"coupons/{coupon}", **_for(account))
     async with d.tx() as tx:
         event = _seen_now(tx, "coupon.updated", found, account=account, livemode=livemode)
-        await _enter(tx, Entry(event.id, list(read_coupon(event))))
+        entry = Entry(event.id, list(read_coupon(event)))
+        wanted = await _enter(tx, entry)
+        # Whoever asked for the coupon measured without it, even if it came by its own event meanwhile.
+        remeasured = {(coupon, account, livemode): f"fetched.{int(tx.now.timestamp())}"}
+        await stage_wanted(tx, replace(wanted, remeasured=remeasured), [entry])
 
 
 @job(queue=QueueName.BATCH)
@@ -45,7 +49,8 @@ async def fetch_discounts(d: Deps, subscription: str, account: str, livemode: bo
             for discount in holder.each("discounts")
             for fact in discount_facts(event, discount, stripe_customer_id=obj.ref("customer"))
         ]
-        await _enter(tx, Entry(event.id, facts))
+        entry = Entry(event.id, facts)
+        await stage_wanted(tx, await _enter(tx, entry), [entry])
 
 
 @job(queue=QueueName.BATCH)
@@ -82,10 +87,10 @@ def _seen_now(tx: Tx, event_type: str, found: dict[str, object], *, account: str
     return StripeEvent(f"api:{event_type}", event_type, int(tx.now.timestamp()), livemode, account, Obj(found, name))
 
 
-async def _enter(tx: Tx, entry: Entry) -> None:
+async def _enter(tx: Tx, entry: Entry) -> Wanted:
     if not await hold(tx.conn, [entry]):
         raise TryLater("another worker is at work on the same customer", after=timedelta(seconds=1))
-    await stage_wanted(tx, await enter(tx, [entry]), [entry])
+    return await enter(tx, [entry])
 
 
 async def _lock(conn: AsyncConnection, names: set[str]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import TypeAlias
 
 from db.money import rounded
 
@@ -18,6 +19,10 @@ COUNTED = frozenset({"active", "past_due"})
 
 MONTHS = {"day": Fraction(12, 365), "week": Fraction(12, 52), "month": Fraction(1), "year": Fraction(12)}
 """How many months a billing interval has; a year has 365 days or 52 weeks."""
+
+
+CouponKey: TypeAlias = tuple[str, str, bool]
+"""A coupon's id, account and mode: each account chooses its coupons' ids itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +53,10 @@ class Coupon:
 
 @dataclass(frozen=True, slots=True)
 class Discount:
-    """A discount; its coupon is named by id, and may not be known yet."""
+    """A discount; its coupon is named by its key, and may not be known yet."""
 
     id: str
-    coupon: str | None
+    coupon: CouponKey | None
     end: datetime | None = None
     deleted_at: datetime | None = None
 
@@ -61,7 +66,7 @@ class Mrr:
     """MRR in minor units. What it leaves out is named; `changes_at` is when a discount that counts now runs out."""
 
     cents: int
-    unknown_coupons: frozenset[str] = frozenset()
+    unknown_coupons: frozenset[CouponKey] = frozenset()
     unknown_discounts: frozenset[str] = frozenset()
     unpriced: bool = False
     changes_at: datetime | None = None
@@ -97,9 +102,9 @@ class _Reckoning:
     """Applies discounts one after the other, as Stripe does, and notes what it does not know."""
 
     discounts: Mapping[str, Discount]
-    coupons: Mapping[str, Coupon]
+    coupons: Mapping[CouponKey, Coupon]
     at: datetime
-    unknown_coupons: set[str]
+    unknown_coupons: set[CouponKey]
     unknown_discounts: set[str]
     ends: list[datetime]
 
@@ -142,7 +147,7 @@ def measure(
     discount_ids: Sequence[str],
     customer_discount_ids: Sequence[str],
     discounts: Mapping[str, Discount],
-    coupons: Mapping[str, Coupon],
+    coupons: Mapping[CouponKey, Coupon],
     at: datetime,
     complete: bool = True,
 ) -> Mrr:

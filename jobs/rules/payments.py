@@ -4,7 +4,7 @@ A payment attempt is a charge. An intent without a charge has one row of its own
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from db.states import PaymentStatus
@@ -172,7 +172,12 @@ def _of_charge(
     intent: Intent | None, charge: Charge, refunds: Sequence[Refund], disputes: Sequence[Dispute]
 ) -> PaymentRow | None:
     if charge.amount is None or charge.currency is None or charge.created is None:
-        return None if intent is None else _of_intent(intent, charge.id, _attempt_status(intent, charge.id))
+        if intent is None:
+            return None
+        stands = _attempt_status(intent, charge.id)
+        if stands is not PaymentStatus.SUCCEEDED:
+            return _of_intent(intent, charge.id, stands)
+        return _of_charge(intent, _as_intended(intent, charge), refunds, disputes)
     total = refunded_total(charge, refunds)
     status = _charge_status(charge, total, canceled=intent is not None and intent.status == "canceled")
     dispute = decisive(charge.id, disputes)
@@ -206,6 +211,20 @@ def _of_charge(
         refunded_at=None if released or not total else (counted[-1].created if counted else seen),
         refund_reason=None if released or not total else next((r.reason for r in reversed(counted) if r.reason), None),
         dispute_status=dispute.status if dispute is not None else None,
+    )
+
+
+def _as_intended(intent: Intent, charge: Charge) -> Charge:
+    """The charge of which only an intent that succeeded has told: it can be refunded and disputed like any other."""
+    return replace(
+        charge,
+        status="succeeded",
+        amount=intent.amount,
+        currency=intent.currency,
+        created=intent.created,
+        captured=True,
+        payment_method=intent.payment_method,
+        payment_method_id=intent.payment_method_id,
     )
 
 

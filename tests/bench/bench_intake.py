@@ -381,7 +381,7 @@ if __name__ == "__main__":
     parser.add_argument("role", nargs="?", default="main", choices=["main", "serve", "send"])
     parser.add_argument("--url", default="")
     parser.add_argument("--durable", action="store_true")
-    parser.add_argument("--writers", type=int, default=4)
+    parser.add_argument("--writers", type=int, default=2)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--round", type=int, default=0)

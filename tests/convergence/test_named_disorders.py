@@ -136,6 +136,26 @@ async def test_the_same_change_under_several_ids_is_one_change(engine: AsyncEngi
     assert await dump(engine) == expected
 
 
+async def test_the_first_charge_takes_over_the_row_of_its_intent(engine: AsyncEngine) -> None:
+    """A row that somebody has seen, by its own number, stays; a further charge has another."""
+    world = play([(0, "buy", 1)])
+    told = in_order(world)
+    first_charge = next(n for n, x in enumerate(told) if x.event.type == "charge.failed")
+    await apply_all(engine, world, told[:first_charge])
+    seen = await _payments(engine)
+    assert [(status, charge) for _, status, charge in seen] == [("pending", None)]
+    await apply_all(engine, world, told[first_charge:])
+    failed, succeeded = await _payments(engine)
+    assert failed == (seen[0][0], "failed", world.charges[0].id)
+    assert succeeded[1:] == ("succeeded", world.charges[1].id)
+
+
+async def _payments(engine: AsyncEngine) -> list[tuple[int, str, str | None]]:
+    async with engine.connect() as conn:
+        found = await conn.execute(text("SELECT id, status, stripe_charge_id FROM payment_history ORDER BY id"))
+        return [(row[0], row[1], row[2]) for row in found]
+
+
 FINAL: dict[str, tuple[str, str, str]] = {
     "a paid invoice is not opened again": ("recovered", "invoice.finalized", "invoice.paid"),
     "a void invoice is not opened again": ("exhausted_void", "invoice.finalized", "invoice.voided"),

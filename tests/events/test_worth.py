@@ -6,14 +6,17 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db.inbox import StoredEvent
 from db.ledger import try_lock
 from db.states import QueueName
-from jobs.events.apply import apply_events
+from jobs.derive.books import Entry, hold
+from jobs.events.apply import apply_events, read
 from jobs.mrr import mend
 from jobs.mrr.mend import fetch_coupon, fetch_discounts, measure_coupon, measure_subscription
-from tests.events.kit import NOW, T0, Answers, Json, apply, deps, event, row, rows
+from tests.events.kit import NOW, T0, Answers, Json, apply, deps, event, outcomes, row, rows
 from tests.events.objects import coupon, customer, discount, item, price, subscription
 from worker.errors import TryLater
+from worker.registry import Applied, Busy
 
 SUBSCRIBED = event("customer.subscription.updated", subscription(discounts=["di_1"]))
 DISCOUNTED = event("customer.discount.created", discount())
@@ -191,6 +194,60 @@ async def test_a_late_snapshot_adds_to_the_history_only(engine: AsyncEngine) -> 
         await apply_events(tx, [event("customer.subscription.created", subscription(), created=T0)])
     assert [one["status"] for one in await rows(engine, "subscription_history")] == ["past_due", "active"]
     assert (await row(engine, "subscriptions"))["status"] == "past_due"
+
+
+async def test_accounts_share_no_coupon_though_both_gave_it_one_id(engine: AsyncEngine) -> None:
+    told: list[StoredEvent] = []
+    for name, percent, livemode in (("a", 10, False), ("b", 90, False), ("b", 30, True)):
+        sub = f"sub_{name}{livemode:d}"
+        held = discount(f"di_{name}{livemode:d}", customer=f"cus_{name}{livemode:d}", subscription=sub)
+        obj = subscription(sub, customer=held["customer"], discounts=[held])
+        where: Json = {"account": f"acct_{name}", "livemode": livemode}
+        told.append(event("coupon.created", coupon(percent_off=percent), **where))
+        told.append(event("customer.subscription.updated", obj, **where))
+    await apply(engine, *told)
+    assert [await _worth(engine, name) for name in ("sub_a0", "sub_b0", "sub_b1")] == [
+        (900, False),
+        (100, False),
+        (700, False),
+    ]
+
+
+async def test_a_coupon_and_a_discount_of_it_are_never_entered_at_once(engine: AsyncEngine) -> None:
+    """Neither transaction sees the other's row, so nobody would measure the subscription again."""
+    made = event("coupon.created", coupon())
+    used = event("customer.subscription.updated", subscription(discounts=[discount()]))
+    also = event(
+        "customer.subscription.updated",
+        subscription("sub_2", customer="cus_2", discounts=[discount("di_2", customer="cus_2", subscription="sub_2")]),
+    )
+    elsewhere = event("coupon.created", coupon(), account="acct_1")
+    for first, second in ((made, used), (used, made)):
+        async with engine.begin() as held:
+            assert len(await hold(held, [_entry(first)])) == 1
+            found = await outcomes(engine, second, elsewhere)
+            assert isinstance(found[second.id], Busy)
+            assert isinstance(found[elsewhere.id], Applied)
+    async with engine.begin() as held:
+        assert len(await hold(held, [_entry(used)])) == 1
+        found = await outcomes(engine, made, also)
+        assert [type(found[one.id]) for one in (made, also)] == [Busy, Applied]
+    await apply(engine, made, used)
+    await measure_coupon.run(deps(engine), {"coupon": "HALF", "account": "", "livemode": False})
+    assert [await _worth(engine, name) for name in ("sub_1", "sub_2")] == [(500, False)] * 2
+
+
+def _entry(one: StoredEvent) -> Entry:
+    return Entry(one.id, read(one) or [])
+
+
+async def test_a_fetched_coupon_that_is_known_by_now_is_measured_all_the_same(engine: AsyncEngine) -> None:
+    await apply(engine, event("coupon.created", coupon()))
+    args = {"coupon": "HALF", "account": "", "livemode": False}
+    for minute in range(2):
+        later = deps(engine, stripe=Answers({"coupons/HALF": coupon()}), now=NOW + timedelta(minutes=minute))
+        await fetch_coupon.run(later, args)
+    assert await _jobs(engine) == [("measure_coupon", args)] * 2
 
 
 def test_the_names_of_the_jobs_are_pinned() -> None:

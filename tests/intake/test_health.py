@@ -5,9 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 import asyncpg
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from intake.health import Health, router
 from tests.intake.kit import Client, SpyBell, body, door, serving
+from worker.clock import SystemClock
 from worker.embedded import EmbeddedValkey
 from worker.settings import Settings
 
@@ -72,3 +76,16 @@ async def test_the_webhook_is_documented(client: Client) -> None:
     assert set(schema["paths"]) >= {"/payments/webhook", "/health", "/health/ready", "/metrics"}
     assert set(schema["paths"]["/payments/webhook"]["post"]["responses"]) == {"200", "400", "405", "408", "413", "503"}
     assert (await client.get("/docs")).status == 200
+
+
+async def test_degraded_without_a_signing_secret(valkey: EmbeddedValkey, engine: AsyncEngine) -> None:
+    health = Health(engine, valkey.url, SystemClock(), unconfigured="STRIPE_WEBHOOK_SECRET is not set")
+    app = FastAPI()
+    app.include_router(router(health))
+    async with serving(app) as client:
+        answer = await client.get("/health/ready")
+    await health.close()
+    well = {"status": "ok", "why": None}
+    refused = {"status": "error", "why": "STRIPE_WEBHOOK_SECRET is not set"}
+    expected = {"status": "degraded", "database": well, "redis": well, "webhooks": refused}
+    assert (answer.status, answer.json) == (200, expected)

@@ -11,9 +11,13 @@ from typing import TypeAlias
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from intake import server
-from tests.intake.kit import SECRET, Client, SpyBell, body, door, serving
+from intake.admin.app import build_app as build_admin
+from intake.signature import sign
+from tests.intake.kit import SECRET, Client, SpyBell, body, door, now, serving
 from worker.settings import ConfigurationError, Settings
 
 Rows: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -139,3 +143,81 @@ async def test_a_stop_lets_what_waits_be_committed(settings: Settings, bell: Spy
     assert [(await one).status for one in waiting] == [200] * 10
     await task
     assert await rows.fetchval("SELECT count(*) FROM webhook_events") == 11
+
+
+START = b"POST /payments/webhook HTTP/1.1\r\nhost: x\r\n"
+LONG = 8 * 1024 * 1024
+
+
+async def told(port: int, sent: bytes) -> bytes:
+    """What comes back until the connection ends; nothing, when it was reset meanwhile."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    try:
+        return await asyncio.wait_for(reader.read(), 20)
+    except OSError:
+        return b""
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        START + b"stripe-signature: " + b"v1=0," * (LONG // 5),
+        b"GET /" + b"x" * LONG,
+        START + b"a: b\r\n" * (LONG // 6),
+        START + b"a" * LONG,
+        START + b"transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\na: " + b"b" * LONG,
+        b"GET /payments/webhook HTTP/1.1\r\nhost: x\r\n\r\n" + START + b"a: " + b"b" * LONG,
+        START + b"content-length: 300000\r\n\r\n" + b"x" * 300_000 + START + b"a: " + b"b" * LONG,
+    ],
+    ids=["header", "address", "headers", "name", "trailer", "second", "after_a_body"],
+)
+async def test_a_huge_head_is_not_read(
+    settings: Settings, bell: SpyBell, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    most = 0
+    parse = HttpToolsProtocol.data_received
+
+    def watched(self: HttpToolsProtocol, data: bytes) -> None:
+        nonlocal most
+        most += len(data)
+        parse(self, data)
+
+    monkeypatch.setattr(HttpToolsProtocol, "data_received", watched)
+    async with serving(door(settings, bell)) as client:
+        answer = await told(client.port, sent)
+        assert most < 300_000 + server.MAX_HEAD + 3 * server.PIECE
+        assert b"HTTP/1.1 200" not in answer
+        assert (await client.get("/health")).status == 200
+
+
+async def test_a_long_head_is_told_so(settings: Settings, bell: SpyBell) -> None:
+    async with serving(door(settings, bell)) as client:
+        sent = (START + b"a: ").ljust(server.MAX_HEAD + 2 * server.PIECE + 1, b"b")
+        assert (await told(client.port, sent)).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_head_within_the_bound_is_read(settings: Settings, bell: SpyBell) -> None:
+    """And so are large bodies, on one connection, however they fall into packets."""
+    async with serving(door(settings, bell)) as client:
+        padding = b"a: " + b"b" * (server.MAX_HEAD - 200) + b"\r\n"
+        sent = b""
+        for number in range(4):
+            large = body(id_=f"evt_{number}", data={"object": {"x": "y" * 500_000}})
+            head = START + b"stripe-signature: " + sign(large, (SECRET,), at=now())
+            sent += head + b"\r\n" + padding + b"content-length: %d\r\n" % len(large)
+            sent += (b"connection: close\r\n" if number == 3 else b"") + b"\r\n" + large
+        answers = await told(client.port, sent)
+    assert answers.count(b"HTTP/1.1 200 OK") == 4
+
+
+async def test_a_slow_body_at_the_internal_door_is_cut(settings: Settings) -> None:
+    inner = settings.model_copy(update={"admin_token": SecretStr("x")})
+    sent = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+    async with serving(build_admin(inner, schedules=(), body_timeout=0.2)) as client:
+        for path in (b"/sign-in", b"/admin/events/retry"):
+            answer = await told(client.port, sent % path)
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert b"connection: close" in answer

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from stripe import SignatureVerificationError, WebhookSignature
 
-from intake.signature import TOLERANCE, BadSignatureError, Reason, sign, verify
+from intake.signature import MAX_HEADER, TOLERANCE, BadSignatureError, Reason, sign, verify
 
 NOW = 1_772_366_400
 BODY = b'{\n  "id": "evt_1",\n  "object": "event"\n}'
@@ -147,3 +147,11 @@ def test_a_refusal_where_the_sdk_breaks() -> None:
     with pytest.raises(TypeError):
         sdk_accepts("t=1772366400,v1=é", BODY, SECRET.decode())
     assert ours("t=1772366400,v1=é".encode("latin-1"), BODY) is Reason.MISMATCH
+
+
+def test_a_huge_header_is_refused_before_it_is_read() -> None:
+    good = sign(b"x", (b"s",), at=1)
+    verify(good + b",v0=" + b"0" * (MAX_HEADER - len(good) - 4), b"x", (b"s",), now=1)
+    with pytest.raises(BadSignatureError) as error:
+        verify(good + b",v0=" + b"0" * MAX_HEADER, b"x", (b"s",), now=1)
+    assert error.value.reason is Reason.MALFORMED

@@ -226,6 +226,17 @@ def books(world: World, told: Iterable[Told]) -> Books:
             for s in world.sessions
             if s.status != "open"
         },
-        "prices": {p.id: {"nickname": p.nickname, "currency": p.currency} for p in world.prices},
+        "prices": {
+            p.id: {
+                "nickname": p.nickname,
+                "lookup_key": p.lookup_key,
+                "currency": p.currency,
+                "interval": p.interval,
+                "interval_count": p.interval_count,
+                "usage_type": p.usage_type,
+                "metadata": p.metadata,
+            }
+            for p in world.prices
+        },
         "products": {p.id: {"name": p.name} for p in world.products},
     }

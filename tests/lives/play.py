@@ -31,6 +31,7 @@ NAMED: dict[str, list[tuple[str, int]]] = {
     "customer_discount": [("sign_up", 1), ("discount_customer", 0), ("give_discount", 1), ("end_discount", 0)],
     "customer_discount_ends": [("discount_customer", 1), ("sign_up", 1), ("renew", 0), ("discount_customer", 1)],
     "repeating_runs_out": [("sign_up", 1), ("give_discount", 2)] + [("renew", 0)] * 4,
+    "repeating_runs_out_in_silence": [("sign_up", 1), ("give_discount", 2)] + [("renew", 0)] * 3,
     "collection_pauses": [("sign_up", 1), ("pause_collection", 0), ("renew", 0), ("pause_collection", 0)],
     "refunds": [("buy", 0), ("refund_part", 0), ("refund_part", 1), ("refund_rest", 0)],
     "refund_bounces": [

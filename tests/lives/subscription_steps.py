@@ -1,7 +1,6 @@
 """What happens to a subscription: sign-up, trial, renewal, failure and recovery, changes, and its end."""
 
 from fractions import Fraction
-from typing import Literal
 
 from tests.lives import objects as o
 from tests.lives.life import DECLINES, Life, span, step
@@ -372,8 +371,7 @@ def pause_collection(life: Life, number: int) -> None:
     sub = life.live
     if not sub or sub.status != "active":
         return
-    behaviors: tuple[Literal["void", "keep_as_draft"], ...] = ("void", "keep_as_draft")
-    sub.pause_behavior = None if sub.pause_behavior else behaviors[number % 2]
+    sub.pause_behavior = None if sub.pause_behavior else ("void", "keep_as_draft")[number % 2]
     life.world.tell_subscription("updated", sub)
 
 

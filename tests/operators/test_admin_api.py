@@ -187,3 +187,52 @@ async def test_a_database_that_is_away_is_503() -> None:
         assert answer.headers["Retry-After"] == "5"
         assert json.loads(answer.text) == {"detail": "the database is away; try again in a moment"}
         assert (await away.get("/health/ready")).status_code == 503
+
+
+ODD = ["mended\x00", "\ud800"]
+
+
+@pytest.mark.parametrize("why", ODD)
+async def test_a_reason_that_is_no_text_is_refused(admin: Door, books: Books, why: str) -> None:
+    await books.event("evt_1", "dead")
+    job = await books.job("dead")
+    headers = {**BEARER, "Content-Type": "application/json"}
+    for path, more in (
+        ("events/retry", {"status": "dead"}), ("events/evt_1/retry", {}), ("events/evt_1/discard", {}),
+        ("jobs/retry", {"status": "dead"}), (f"jobs/{job}/retry", {}), (f"jobs/{job}/cancel", {}),
+        ("pause", {"scope": "queue", "target": "mail"}), ("resume", {"scope": "queue", "target": "mail"}),
+    ):  # fmt: skip
+        answer = await admin.post(f"/admin/{path}", headers=headers, content=json.dumps({**more, "why": why}))
+        assert answer.status_code == 422, path
+        assert answer.json()["detail"]
+    assert await books.rows("SELECT 1 FROM audit_log") == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        '{"\\ud800": 1}',
+        '{"status": ["\\ud800"]}',
+        '{"status": NaN}',
+        '{"status": ' + "[" * 300 + "]" * 300 + "}",
+        "[" * 100_000,
+        '{"status": "\\ud800"}',
+    ],
+)
+async def test_a_body_that_cannot_be_told_back_is_refused(admin: Door, sent: str) -> None:
+    headers = {**BEARER, "Content-Type": "application/json"}
+    answer = await admin.post("/admin/events/retry", headers=headers, content=sent)
+    assert answer.status_code in {400, 422}
+    assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize("levels", [90, 150, 300, 450, 900, 50_000])
+async def test_a_payload_of_any_depth_can_be_told(admin: Door, books: Books, levels: int) -> None:
+    payload = '{"client_secret": "hidden", "a": ' + "[" * levels + "7" + "]" * levels + "}"
+    await books.event("evt_1", payload=payload.encode())
+    told = await admin.get("/admin/events/evt_1", headers=BEARER)
+    assert told.status_code == 200
+    shown = told.json()["payload"]
+    assert isinstance(shown, dict if levels < 100 else str)
+    if levels < 500:  # deeper ones are not read at all
+        assert "hidden" not in told.text

@@ -263,3 +263,26 @@ async def test_what_is_not_there_has_a_page_too(admin: Door) -> None:
     forged = await admin.post("/events/retry", data={"csrf": "0" * 64})
     assert "too old or not ours" in forged.text
     assert COOKIE in admin.cookies
+
+
+async def test_an_odd_name_is_cleaned_when_one_signs_in(admin: Door, books: Books) -> None:
+    await books.event("evt_1", "dead")
+    csrf = await sign_in(admin, who="A\x00da\x07 Lovelace")
+    answer = await admin.post("/events/evt_1/retry", data={"csrf": csrf})
+    assert answer.status_code == 303
+    assert await books.rows("SELECT who FROM audit_log") == [{"who": "Ada Lovelace (dashboard)"}]
+
+
+async def test_odd_input_of_people_has_a_page(admin: Door) -> None:
+    csrf = await sign_in(admin)
+    huge = "9" * 23
+    for path in (f"/jobs/{huge}", f"/jobs?after={huge}", "/jobs/-1", "/jobs?name=%00", "/events/%00", "/?after=%00"):
+        answer = await admin.get(path)
+        assert answer.status_code == 422, path
+        assert "That did not work" in answer.text
+    for path, fields in (
+        (f"/jobs/{huge}/retry", {}), (f"/jobs/{huge}/cancel", {}), ("/events/evt_1/retry", {"why": "\x00"}),
+        ("/pause", {"target": "x" * 201, "scope": "name", "do": "pause"}), ("/pause", {"target": "\x00"}),
+    ):  # fmt: skip
+        answer = await admin.post(path, data={"csrf": csrf, **fields})
+        assert answer.status_code == 422, path

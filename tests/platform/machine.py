@@ -86,8 +86,12 @@ class Up:
         self.spawn()
         assert self.process is not None
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("ready http://"), f"{line!r}\n{self.log.read_text()}"
+        for line in self.process.stdout:
+            if line.startswith("ready http://"):
+                break
+            assert line.startswith(("webhook signing secret: ", "admin token ")), f"{line!r}\n{self.log.read_text()}"
+        else:
+            raise AssertionError(self.log.read_text())
         self.url = line.split()[1]
         return self
 

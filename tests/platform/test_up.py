@@ -17,7 +17,9 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
+import typer
 
+from intake.commands.up import _doors  # pyright: ignore[reportPrivateUsage] - the rule under test
 from tests.platform.machine import PATIENCE, Up, status, wait_for
 from worker.embedded import EmbeddedValkey
 from worker.home import Home
@@ -254,3 +256,24 @@ def test_the_status_of_it_is_told(shared: Up) -> None:
     told = json.loads(shared.billing("status", "--json").stdout)
     assert set(told["queues"]) == {"events", "mail", "pdf", "batch"}
     assert len(told["workers"]) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_free_ports_are_neighbours(host: str) -> None:
+    for _ in range(20):
+        doors = _doors(host, 0, None)
+        assert doors.admin == doors.public + 1
+
+
+def test_the_highest_port_has_no_neighbour() -> None:
+    with pytest.raises(typer.Exit):
+        _doors("127.0.0.1", 65535, None)
+
+
+async def test_each_role_gets_only_its_own_secrets(up: Callable[..., Up]) -> None:
+    given = {"STRIPE_SECRET_KEY": "sk_test_x", "stripe_webhook_secret": "whsec_x", "ADMIN_TOKEN": "token_x"}
+    one = up(**given).start()
+    roles = wait_for(lambda: one.roles() if len(one.roles()) == 3 else {}, "all roles")
+    held = {role: set(given.values()) & set(psutil.Process(pid).environ().values()) for role, pid in roles.items()}
+    assert held == {"intake": {"whsec_x"}, "admin": {"token_x"}, "worker": {"sk_test_x"}}
+    assert status(f"{one.url.rsplit(':', 1)[0]}:{int(one.url.rsplit(':', 1)[1]) + 1}/sign-in") == 200

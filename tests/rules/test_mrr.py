@@ -13,6 +13,8 @@ from jobs.rules.mrr import Coupon, Discount, Item, Mrr, measure, monthly
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = NOW + timedelta(days=30)
+CO_1 = ("co_1", "", False)
+CO_C = ("co_c", "", False)
 
 
 def item(amount: str | None = "1000", **changes: Any) -> Item:
@@ -36,8 +38,8 @@ def worth(*items: Item, **changes: Any) -> Mrr:
 def discounted(coupon: Coupon | None, *items: Item, end: datetime | None = None, **changes: Any) -> Mrr:
     told: dict[str, Any] = {
         "discount_ids": ["di_1"],
-        "discounts": {"di_1": Discount("di_1", "co_1", end)},
-        "coupons": {"co_1": coupon} if coupon is not None else {},
+        "discounts": {"di_1": Discount("di_1", CO_1, end)},
+        "coupons": {CO_1: coupon} if coupon is not None else {},
     }
     return worth(*items, **(told | changes))
 
@@ -136,14 +138,14 @@ def test_a_repeating_discount_ends_and_says_when() -> None:
 
 def test_a_deleted_discount_applies_no_longer() -> None:
     coupon = Coupon("forever", percent_off=Decimal(10))
-    gone = {"di_1": Discount("di_1", "co_1", deleted_at=NOW)}
+    gone = {"di_1": Discount("di_1", CO_1, deleted_at=NOW)}
     assert discounted(coupon, discounts=gone) == Mrr(1000)
-    assert discounted(coupon, discounts={"di_1": Discount("di_1", "co_1", deleted_at=LATER)}) == Mrr(900)
+    assert discounted(coupon, discounts={"di_1": Discount("di_1", CO_1, deleted_at=LATER)}) == Mrr(900)
 
 
 def test_while_a_coupon_or_discount_is_unknown_it_is_undiscounted_and_says_so() -> None:
     found = discounted(None)
-    assert (found.cents, found.unknown_coupons, found.incomplete) == (1000, {"co_1"}, True)
+    assert (found.cents, found.unknown_coupons, found.incomplete) == (1000, {CO_1}, True)
     found = discounted(None, discounts={})
     assert (found.cents, found.unknown_discounts, found.incomplete) == (1000, {"di_1"}, True)
     found = discounted(None, discounts={"di_1": Discount("di_1", None)})
@@ -151,26 +153,26 @@ def test_while_a_coupon_or_discount_is_unknown_it_is_undiscounted_and_says_so() 
 
 
 def test_a_customers_discount_applies_only_where_the_subscription_has_none() -> None:
-    discounts = {"di_1": Discount("di_1", "co_1"), "di_c": Discount("di_c", "co_c")}
-    coupons = {"co_1": Coupon("forever", percent_off=Decimal(10)), "co_c": Coupon("forever", percent_off=Decimal(50))}
+    discounts = {"di_1": Discount("di_1", CO_1), "di_c": Discount("di_c", CO_C)}
+    coupons = {CO_1: Coupon("forever", percent_off=Decimal(10)), CO_C: Coupon("forever", percent_off=Decimal(50))}
     both: dict[str, Any] = {"discounts": discounts, "coupons": coupons, "customer_discount_ids": ["di_c"]}
     assert worth(discount_ids=["di_1"], **both).cents == 900
     assert worth(discount_ids=[], **both).cents == 500
 
 
 def test_discounts_apply_one_after_the_other() -> None:
-    discounts = {"a": Discount("a", "half"), "b": Discount("b", "two")}
+    discounts = {"a": Discount("a", CO_1), "b": Discount("b", CO_C)}
     coupons = {
-        "half": Coupon("forever", percent_off=Decimal(50)),
-        "two": Coupon("forever", amount_off=200, currency="usd"),
+        CO_1: Coupon("forever", percent_off=Decimal(50)),
+        CO_C: Coupon("forever", amount_off=200, currency="usd"),
     }
     assert worth(discount_ids=["a", "b"], discounts=discounts, coupons=coupons).cents == 300
     assert worth(discount_ids=["b", "a"], discounts=discounts, coupons=coupons).cents == 400
 
 
 def test_an_items_own_discount_lowers_only_that_item() -> None:
-    coupons = {"co_1": Coupon("forever", percent_off=Decimal(50))}
-    discounts = {"di_1": Discount("di_1", "co_1")}
+    coupons = {CO_1: Coupon("forever", percent_off=Decimal(50))}
+    discounts = {"di_1": Discount("di_1", CO_1)}
     found = worth(item(discounts=("di_1",)), item("400"), discounts=discounts, coupons=coupons)
     assert found.cents == 900
 

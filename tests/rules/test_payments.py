@@ -117,6 +117,17 @@ def test_an_attempt_that_only_its_intent_told_of_has_a_row_too(status: str, late
     assert (row.charge, row.status, row.amount) == ("ch_1", expected, 1000)
 
 
+def test_refunds_and_disputes_count_on_a_charge_that_only_its_intent_told_of() -> None:
+    paid = intent(latest_charge="ch_1", customer="cus_1", payment_method="card", payment_method_id="pm_1")
+    row = of(Charge("ch_1"), refund(400, after=5, reason="duplicate"), parent=paid)
+    assert (row.status, row.refund_amount, row.refunded_at) == ("partially_refunded", 400, AT + 5)
+    assert (row.refund_reason, row.captured, row.amount, row.customer) == ("duplicate", True, 1000, "cus_1")
+    assert (row.payment_method, row.payment_method_id) == ("card", "pm_1")
+    assert of(Charge("ch_1"), refund(1000, charge=None), parent=paid).status is PaymentStatus.REFUNDED
+    lost = of(Charge("ch_1"), disputes=(Dispute("dp_1", "ch_1", "lost", AT),), parent=paid)
+    assert (lost.status, lost.dispute_status) == ("disputed", "lost")
+
+
 def test_a_charge_of_which_nothing_is_known_has_no_row_yet() -> None:
     assert payment_rows(None, [Charge("ch_1")], [], []) == []
     assert payment_rows(None, [], [], []) == []

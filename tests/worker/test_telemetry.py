@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +178,28 @@ def test_the_names_of_the_contract() -> None:
     for metric, (name, labels) in names.items():
         private: Any = metric  # there is no public way to ask
         assert (private._name, private._labelnames) == (name, labels)  # noqa: SLF001 - as above
+
+
+@pytest.mark.parametrize("card", [*CARDS[:4], with_check_digit("123456789012345678")])
+@pytest.mark.parametrize("separator", [".", "/", "_", " . ", "\u2009", "\u202f", "|"])
+def test_however_a_card_number_is_parted(card: str, separator: str) -> None:
+    cuts = [0, 4, 10, 15] if len(card) == 15 else [*range(0, len(card), 4), len(card)]
+    written = separator.join(card[a:b] for a, b in pairwise(cuts))
+    assert redact(f"declined: {written}!") == f"declined: {CARD}!"
+    assert redact(f"1.12.{written} 12/29") == f"1.12.{CARD} 12/29"
+    assert redact(f"card_{written}") == f"card_{CARD}"
+
+
+@given(st.datetimes(), st.integers(0, 10**15))
+def test_times_and_amounts_stay(at: datetime, amount: int) -> None:
+    seconds = (at - datetime(1970, 1, 1)).total_seconds()  # noqa: DTZ001 - as hypothesis makes them
+    written = f"{seconds:.6f} {at:%Y/%m/%d %H:%M:%S.%f} {at:%d.%m.%Y} {amount / 100:,.2f}"
+    assert telemetry._PARTED_RUN.search(written) is None  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the rule under test
+    plain = f"in_{at:%Y.%m.%d_%H.%M} 10.0.12.255/24 v1.2.3 {at.year}/4242/1"
+    assert redact(plain) == plain
+
+
+def test_a_label_of_an_event_type_is_bounded() -> None:
+    labels = {telemetry.bounded_type(f"another.type{number}") for number in range(2 * telemetry.MAX_TYPES)}
+    assert len(labels) <= telemetry.MAX_TYPES + 1
+    assert telemetry.bounded_type("Odd Type") == "other"
