@@ -56,9 +56,11 @@ def build_app(
     doorbell = Doorbell(redis_url(settings))
     url = database_url(settings)
     engine = create_engine(url, pool_size=2, application_name="billing-intake-health", pre_ping=True)
-    health = Health(engine, redis_url(settings), clock)
-    batcher = Batcher(url, bell or doorbell, writers=settings.billing_webhook_writers)
     secrets = settings.webhook_secrets
+    health = Health(
+        engine, redis_url(settings), clock, unconfigured=None if secrets else "STRIPE_WEBHOOK_SECRET is not set"
+    )
+    batcher = Batcher(url, bell or doorbell, writers=settings.billing_webhook_writers)
     hot = Webhook(batcher, clock, secrets, mode=settings.stripe_mode, body_timeout=body_timeout)
 
     @asynccontextmanager

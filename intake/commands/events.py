@@ -20,7 +20,9 @@ from intake.commands.queues import set_pause
 from intake.overview import story_json
 
 app = typer.Typer(
-    no_args_is_help=True, help="The webhook inbox: list, show, retry, discard, pause.", epilog="Example: billing events list --status dead"
+    no_args_is_help=True,
+    help="The webhook inbox: list, show, retry, discard, pause.",
+    epilog="Example: billing events list --status dead",
 )
 
 STALE = "  nothing: a newer state of its object was known already"

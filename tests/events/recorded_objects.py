@@ -171,7 +171,7 @@ OBJECTS: dict[str, tuple[str, list[Expected]]] = {
     ),
     f"{OPENAPI}/object.payment_intent": (
         "payment_intent.created",
-        [("payment_history", {"status": "pending", "amount_cents": 1099, "stripe_charge_id": None})],
+        [("payment_history", {"status": "failed", "amount_cents": 1099, "stripe_charge_id": None})],
     ),
     f"{OPENAPI}/object.payment_method": ("payment_method.updated", [("payment_methods", {"exp_year": 2030})]),
     f"{OPENAPI}/object.payout": (

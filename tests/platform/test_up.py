@@ -276,4 +276,5 @@ async def test_each_role_gets_only_its_own_secrets(up: Callable[..., Up]) -> Non
     roles = wait_for(lambda: one.roles() if len(one.roles()) == 3 else {}, "all roles")
     held = {role: set(given.values()) & set(psutil.Process(pid).environ().values()) for role, pid in roles.items()}
     assert held == {"intake": {"whsec_x"}, "admin": {"token_x"}, "worker": {"sk_test_x"}}
-    assert status(f"{one.url.rsplit(':', 1)[0]}:{int(one.url.rsplit(':', 1)[1]) + 1}/sign-in") == 200
+    host, _, port = one.url.rpartition(":")
+    wait_for(lambda: status(f"{host}:{int(port) + 1}/sign-in") == 200, "the internal door on the next port")

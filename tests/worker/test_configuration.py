@@ -1,6 +1,7 @@
 """Every mistake in the configuration is named at once, with its variable and a fix, and no secret is shown."""
 
 import pytest
+
 from worker.settings import ConfigurationError, StripeMode, load_settings
 
 
