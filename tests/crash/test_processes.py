@@ -95,6 +95,27 @@ async def test_a_worker_frozen_beyond_its_lease_commits_nothing_that_another_did
     assert (await world.effects()).count("finished") == 1
 
 
+async def test_six_sigterms_during_one_job_burn_no_try(world: World, own_valkey: EmbeddedValkey) -> None:
+    """Six deploys fall on one job; the seventh worker finishes it at its first counted try."""
+    async with world.deps.tx() as tx:
+        await tx.stage(takes_its_time.call(8.0))
+    for number in range(6):
+        with worker_process(world.url, own_valkey.url, f"deploy-{number}") as process:
+            await until(lambda n=number: effects_have(world, f"started deploy-{n}"))
+            process.terminate()
+            assert process.wait(20) == 0
+        assert await world.rows("SELECT attempts, lost, lease_token, dead_reason FROM queue") == [(0, 0, None, None)]
+    with worker_process(world.url, own_valkey.url, "last"):
+        await until(lambda: effects_have(world, "finished"), within=40)
+        await until(lambda: nothing_left(world))
+    assert await world.rows("SELECT status, attempts FROM jobs") == [("done", 1)]
+    assert [row[0] for row in await world.rows("SELECT outcome FROM job_attempts ORDER BY id")] == ["released"] * 6
+
+
+async def nothing_left(world: World) -> bool:
+    return not await world.rows("SELECT 1 FROM queue")
+
+
 async def effects_have(world: World, what: str) -> bool:
     return what in await world.effects()
 
