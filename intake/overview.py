@@ -23,6 +23,7 @@ DEEPEST = 100
 """Levels of a payload that are shown as JSON; Stripe's have about ten."""
 
 _SECRET_NAME = re.compile(r"(client_|^|_)secret$|^password$|^api_key$|^ephemeral_key$")
+_SECRET_PAIR = re.compile(r'("(?:[a-z_]*_secret|secret|password|api_key|ephemeral_key)"\s*:\s*)"(?:[^"\\]|\\.)*"')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -62,7 +63,7 @@ def readable(payload: bytes) -> Any:
         shown = without_secrets(json.loads(payload))
         return json.dumps(shown, ensure_ascii=False) if _is_deep(shown) else shown
     except (ValueError, RecursionError):
-        return redact(payload.decode(errors="replace"))
+        return redact(_SECRET_PAIR.sub(rf'\1"{SECRET}"', payload.decode(errors="replace")))
 
 
 def _is_deep(value: Any) -> bool:

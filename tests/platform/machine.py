@@ -55,6 +55,8 @@ class Up:
     options: tuple[str, ...] = ("--port", "0")
     process: subprocess.Popen[str] | None = None
     url: str = ""
+    told: str = ""
+    """What it printed before it was ready."""
 
     @property
     def log(self) -> Path:
@@ -90,6 +92,7 @@ class Up:
             if line.startswith("ready http://"):
                 break
             assert line.startswith(("webhook signing secret: ", "admin token ")), f"{line!r}\n{self.log.read_text()}"
+            self.told += line
         else:
             raise AssertionError(self.log.read_text())
         self.url = line.split()[1]

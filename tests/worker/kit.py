@@ -11,12 +11,13 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db import inbox
+from db import inbox, queue
 from db.inbox import NewEvent, StoredEvent
+from db.states import QueueName
 from worker.clock import SystemClock
 from worker.deps import Deps, Tx
 from worker.ports import Clock
-from worker.registry import Applied, Outcome, Registry
+from worker.registry import Applied, JobSpec, Outcome, Registry
 from worker.runner import Runner
 
 EFFECTS = "CREATE TABLE IF NOT EXISTS effects (id bigint GENERATED ALWAYS AS IDENTITY, what text, pid int)"
@@ -107,3 +108,35 @@ async def until(condition: Callable[[], Any], *, within: float = 30, why: str = 
                 return
             await asyncio.sleep(0.02)  # a condition's poll, bounded by the timeout: not a guess at a duration
     raise AssertionError(why)
+
+
+async def processed(world: World, count: int) -> bool:
+    """Whether exactly `count` events are processed."""
+    return (await world.statuses()).get("processed") == count
+
+
+def job(
+    registry: Registry, fn: object, *, tries: int = 3, timeout: float = 5, on: QueueName = QueueName.BATCH
+) -> JobSpec[...]:
+    """Register `fn` with this test's registry only."""
+    spec: JobSpec[...] = JobSpec(fn.__name__, fn, on, tries, timedelta(seconds=timeout))  # type: ignore[attr-defined,arg-type] - any function
+    registry.jobs[spec.name] = spec
+    return spec
+
+
+async def stage(world: World, spec: JobSpec[...], *args: object, unique_key: str | None = None) -> int | None:
+    async with world.deps.tx() as tx:
+        return await tx.stage(spec.call(*args), unique_key=unique_key)
+
+
+async def run_until_idle(world: World, **options: object) -> None:
+    """Drain until no row is due (what waits for a retry stays)."""
+    async with world.runner(**options) as runner:  # type: ignore[arg-type] - handed on
+        await runner.sweep()
+        await until(lambda: idle(world, runner.queues))
+
+
+async def idle(world: World, queues: tuple[str, ...]) -> bool:
+    async with world.engine.connect() as conn:
+        leased = (await conn.execute(text("SELECT count(*) FROM queue WHERE lease_token IS NOT NULL"))).scalar_one()
+        return not leased and not await queue.due_queues(conn, queues, now=world.clock.now())

@@ -1,50 +1,17 @@
 """Work is claimed under a lease, done once, retried, parked with a reason, and given back unburnt."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db import inbox, queue
-from db.inbox import StoredEvent
+from db import queue
 from db.queue import LOST_LIMIT
-from db.states import QueueName
 from tests.conftest import MovedClock
-from tests.worker.kit import World, effect, new_event, remember, until
-from worker.deps import Deps, Tx
+from tests.worker.kit import World, effect, idle, job, new_event, processed, remember, run_until_idle, stage, until
+from worker.deps import Deps
 from worker.errors import Refused, TryLater
-from worker.registry import Applied, Busy, JobSpec, Outcome, Registry
-
-
-def job(
-    registry: Registry, fn: object, *, tries: int = 3, timeout: float = 5, queue: QueueName = QueueName.BATCH
-) -> JobSpec[...]:
-    """Register `fn` with this test's registry only."""
-    spec: JobSpec[...] = JobSpec(fn.__name__, fn, queue, tries, timedelta(seconds=timeout))  # type: ignore[attr-defined,arg-type] - any function
-    registry.jobs[spec.name] = spec
-    return spec
-
-
-async def stage(world: World, spec: JobSpec[...], *args: object, unique_key: str | None = None) -> int | None:
-    async with world.deps.tx() as tx:
-        return await tx.stage(spec.call(*args), unique_key=unique_key)
-
-
-async def run_until_idle(world: World, **options: object) -> None:
-    """Drain until no row is due (what waits for a retry stays)."""
-    async with world.runner(**options) as runner:  # type: ignore[arg-type] - handed on
-        await runner.sweep()
-        await until(lambda: idle(world, runner.queues))
-
-
-async def idle(world: World, queues: tuple[str, ...]) -> bool:
-    async with world.engine.connect() as conn:
-        leased = (await conn.execute(text("SELECT count(*) FROM queue WHERE lease_token IS NOT NULL"))).scalar_one()
-        return not leased and not await queue.due_queues(conn, queues, now=world.clock.now())
+from worker.registry import Registry
 
 
 async def test_events_are_applied_once_and_leave_the_queue(world: World) -> None:
@@ -337,12 +304,8 @@ async def test_slow_work_does_not_delay_events(world: World) -> None:
     await remember(world.url, [new_event(n) for n in range(10)])
     async with world.runner(grace=0) as runner:
         await runner.sweep()
-        await until(lambda: _processed(world, 10))
+        await until(lambda: processed(world, 10))
         assert len(await world.rows("SELECT 1 FROM queue WHERE queue = 'batch' AND lease_token IS NOT NULL")) == 4
-
-
-async def _processed(world: World, count: int) -> bool:
-    return (await world.statuses()).get("processed") == count
 
 
 async def test_each_worker_shows_its_own_sign_of_life(world: World) -> None:
@@ -364,118 +327,3 @@ async def test_leases_are_renewed_while_the_work_lasts(world: World) -> None:
         await runner.heartbeat()
         [(left,)] = await world.rows("SELECT lease_until - now() FROM queue")
         assert left > timedelta(seconds=10)
-
-
-async def test_an_error_between_claim_and_work_gives_the_events_back(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """PostgreSQL hiccups after a large claim: the events are not held for as long as the worker lives."""
-    real, failed = inbox.customers, asyncio.Event()
-
-    async def hiccup(conn: AsyncConnection, ids: list[str]) -> dict[str, str]:
-        if not failed.is_set():
-            failed.set()
-            raise ConnectionResetError("gone for a moment")
-        return await real(conn, ids)
-
-    monkeypatch.setattr(inbox, "customers", hiccup)
-    await remember(world.url, [new_event(n) for n in range(300)])
-    async with world.runner() as runner:
-        await runner.start()
-        await until(lambda: _processed(world, 300), within=15)
-        assert failed.is_set()
-        assert runner.running.tokens == {}
-
-
-async def test_orphans_that_come_while_others_are_released_are_released_too(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await remember(world.url, [new_event(n) for n in range(4)])
-    async with world.runner() as runner:
-        first, second = await runner.claim("events", 2), await runner.claim("events", 2)
-        runner.orphan(first)
-        real, interrupted = queue.release, asyncio.Event()
-
-        async def interrupting(conn: AsyncConnection, rows: list[queue.Claimed], *, due_at: datetime) -> None:
-            await real(conn, rows, due_at=due_at)
-            if not interrupted.is_set():
-                interrupted.set()
-                runner.orphan(second)
-
-        monkeypatch.setattr(queue, "release", interrupting)
-        await runner.start()
-        await until(lambda: _processed(world, 4), within=10)
-
-
-async def test_a_job_claimed_while_the_worker_stops_is_not_started(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody would wait for it: its outside effect would come twice."""
-    sent: list[str] = []
-
-    async def mail(d: Deps) -> None:
-        sent.append(d.worker)
-        async with d.last_tx() as tx:
-            await effect(tx, "mailed")
-
-    await stage(world, job(world.registry, mail))
-    real, claimed, go_on = queue.claim, asyncio.Event(), asyncio.Event()
-
-    async def slow(*args: Any, **options: Any) -> list[queue.Claimed]:
-        rows = await real(*args, **options)
-        if rows:
-            claimed.set()
-            await go_on.wait()
-        return rows
-
-    monkeypatch.setattr(queue, "claim", slow)
-    async with world.runner(worker="stops") as runner:
-        runner.wake("batch")
-        await claimed.wait()
-        stopping = asyncio.create_task(runner.stop(timedelta(seconds=10)))
-        await until(lambda: runner.stopping)
-        go_on.set()
-        await stopping
-    monkeypatch.setattr(queue, "claim", real)
-    await run_until_idle(world, worker="next")
-    assert sent == ["next"]
-    assert await world.effects() == ["mailed"]
-
-
-async def test_a_busy_event_does_not_wait_for_the_sweep(world: World) -> None:
-    """Its customer is free again in a moment; the drain that put it back looks again by itself."""
-    busy_once: set[str] = set()
-
-    async def apply(tx: Tx, events: Sequence[StoredEvent]) -> Mapping[str, Outcome]:
-        outcomes: dict[str, Outcome] = {}
-        for event in events:
-            if event.id == "evt_000001" and event.id not in busy_once:
-                busy_once.add(event.id)
-                outcomes[event.id] = Busy()
-            else:
-                await effect(tx, event.id)
-                outcomes[event.id] = Applied()
-        return outcomes
-
-    world.registry.apply_events = apply
-    await remember(world.url, [new_event(1), new_event(2)])
-    async with world.runner() as runner:  # without its loops: nothing sweeps
-        drain = runner.wake("events")
-        assert drain is not None
-        await drain
-    assert await world.effects() == ["evt_000001", "evt_000002"]
-
-
-async def test_running_an_event_again_keeps_the_story_of_what_it_changed(world: World) -> None:
-    async def apply(tx: Tx, events: Sequence[StoredEvent]) -> Mapping[str, Outcome]:
-        first = not await world.effects()
-        await effect(tx, "applied")
-        return {event.id: Applied(effects={"changed": ["users"] if first else []}) for event in events}
-
-    world.registry.apply_events = apply
-    await remember(world.url, [new_event(1)])
-    await run_until_idle(world)
-    await world.execute("INSERT INTO queue (queue, name, event_id, due_at) VALUES ('events', 'x', 'evt_000001', now())")
-    await run_until_idle(world)
-    assert await world.effects() == ["applied", "applied"]
-    assert await world.rows("SELECT effects FROM webhook_events") == [({"changed": ["users"]},)]
