@@ -71,3 +71,34 @@ class DunningStatus(StrEnum):
     ACTIVE = "active"
     WARNING = "warning"
     BLOCKED = "blocked"
+
+
+class EmailStatus(StrEnum):
+    """Where a letter stands (`emails.status`)."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    BOUNCED = "bounced"
+    SUPPRESSED = "suppressed"
+    DEAD = "dead"
+
+
+class CaseStatus(StrEnum):
+    """Where a dunning case stands (`dunning_cases.status`)."""
+
+    OPEN = "open"
+    PAUSED = "paused"
+    CLOSED = "closed"
+
+
+class CaseOutcome(StrEnum):
+    """How a dunning case ended (`dunning_cases.outcome`)."""
+
+    RECOVERED = "recovered"
+    LOST = "lost"
+    CANCELED = "canceled"
+    VOID = "void"
+    DISPUTED = "disputed"
+    REFUNDED = "refunded"
+    EXEMPT = "exempt"

@@ -4,13 +4,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db import queue
-from worker.ports import Clock, StripeApi
+from worker.ports import Clock, Mailer, StripeApi
 
 if TYPE_CHECKING:
     from worker.registry import Call
@@ -26,31 +27,51 @@ def assert_outside_transaction(what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tx:
-    """One open transaction. `now` is fixed for all of it; `staged_by` names the event or job that is at work."""
+    """One open transaction; its times are fixed for all of it. `staged_by` names the event or job that is at work.
+
+    `now` is the business's time: it dates what we decide and what we know of Stripe. `wall` is the machine's, by which
+    work is staged, due and retried. They are the same, but in a demo, where a year passes in minutes.
+    """
 
     conn: AsyncConnection
     now: datetime
+    wall: datetime
     staged_by: str | None = None
     rings: set[str] = field(default_factory=set[str])
 
     async def stage(
         self, call: "Call", *, due_at: datetime | None = None, unique_key: str | None = None, priority: int = 0
     ) -> int | None:
-        """Stage a job: it exists if and only if this transaction commits. None: `unique_key` was staged before."""
+        """Stage a job: it exists if and only if this transaction commits. None: `unique_key` was staged before.
+
+        `due_at` is a time of the business.
+        """
+        wait = max(due_at - self.now, timedelta()) if due_at is not None else timedelta()
         job_id = await queue.stage_job(
             self.conn,
             name=call.name,
             queue=call.queue,
             args=call.args,
-            now=self.now,
-            due_at=due_at or self.now,
+            now=self.wall,
+            due_at=self.wall + wait,
             unique_key=unique_key,
             staged_by=self.staged_by,
             priority=priority,
         )
-        if job_id is not None and (due_at is None or due_at <= self.now):
+        if job_id is not None and not wait:
             self.rings.add(call.queue)
         return job_id
+
+
+class Nobody:
+    """Carries no letters: stands where no carrier was handed in."""
+
+    async def send(self, message: EmailMessage) -> str | None:
+        """Raise: whoever sends letters hands a carrier in."""
+        raise RuntimeError(f"no carrier was handed in for {message['message-id']}")
+
+    async def close(self) -> None:
+        """Nothing is held open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +84,9 @@ class Deps:
     engine: AsyncEngine
     clock: Clock
     stripe: StripeApi
+    mailer: Mailer = field(default_factory=Nobody)
+    business: Clock | None = None
+    """What `tx.now` is read from; None: `clock`."""
     after_commit: Callable[[set[str]], Any] = field(default=lambda _: None)
     staged_by: str | None = None
     lease: queue.Claimed | None = None
@@ -77,7 +101,8 @@ class Deps:
         mark = _in_transaction.set(True)
         try:
             async with self.engine.begin() as conn:
-                tx = Tx(conn, self.clock.now(), self.staged_by)
+                wall = self.clock.now()
+                tx = Tx(conn, self.business.now() if self.business else wall, wall, self.staged_by)
                 if self.lease is not None:
                     await queue.hold(conn, self.lease)
                 yield tx
@@ -93,5 +118,5 @@ class Deps:
             raise RuntimeError("only a running job can be finished")
         async with self.tx() as tx:
             yield tx
-            await queue.finish_job(tx.conn, self.lease, now=tx.now, worker=self.worker)
+            await queue.finish_job(tx.conn, self.lease, now=tx.wall, worker=self.worker)
         self.finished.append(True)

@@ -23,3 +23,11 @@ class Refused(Exception):  # noqa: N818 - a verb: the work itself must not be do
         """`reason` is shown to operators: say what is wrong and what would mend it."""
         super().__init__(reason)
         self.reason = reason
+
+
+class Unclear(TryLater):
+    """No answer came to what we asked of the outside: it may have been done. Look before it is done again."""
+
+
+class Undeliverable(Refused):
+    """The recipient's address was refused for good: no letter will ever arrive there."""

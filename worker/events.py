@@ -141,7 +141,7 @@ class EventWork:
             await self._fail(tx, by_id, outcomes)
             busy = [by_id[ref] for ref, outcome in outcomes.items() if isinstance(outcome, Busy)]
             wait = BUSY_WAIT * random.uniform(0.7, 1.7)  # noqa: S311 - spreads load, guards nothing
-            await queue.release(tx.conn, busy, due_at=tx.now + wait)
+            await queue.release(tx.conn, busy, due_at=tx.wall + wait)
         now = self._runner.deps.clock.now()
         for event in events:
             if isinstance(outcomes[event.id], Applied) and not _run_again(by_id[event.id], event):
@@ -163,7 +163,7 @@ class EventWork:
             for _, ref, outcome in done
         ]
         await queue.finish_events(
-            tx.conn, [row for row, _, _ in done], finished, now=tx.now, worker=self._runner.worker
+            tx.conn, [row for row, _, _ in done], finished, now=tx.wall, worker=self._runner.worker
         )
         for row, _, outcome in done:
             telemetry.JOBS.labels(
@@ -178,10 +178,10 @@ class EventWork:
                     outcome,
                     attempt=row.attempts + 1,
                     tries=EVENT_TRIES,
-                    now=tx.now,
+                    now=tx.wall,
                     chance=random.random(),  # noqa: S311 - spreads load, guards nothing
                 )
-                await queue.fail(tx.conn, row, failure, now=tx.now, worker=self._runner.worker)
+                await queue.fail(tx.conn, row, failure, now=tx.wall, worker=self._runner.worker)
                 telemetry.JOBS.labels(telemetry.bounded_type(row.name), failure.dead or failure.outcome).inc()
                 log.warning("an event failed", id=ref, type=row.name, error=failure.error, parked=failure.dead)
 

@@ -17,7 +17,7 @@ from db.engine import create_engine
 from db.states import QueueName
 from worker.adapters.stripe_api import stripe_api
 from worker.addresses import database_url, redis_url
-from worker.clock import SystemClock
+from worker.clock import SystemClock, business_clock
 from worker.deps import Deps
 from worker.doorbell import Doorbell, connect
 from worker.engine import Ears, options
@@ -54,7 +54,13 @@ async def running(settings: Settings, queues: Sequence[str] | None = None) -> As
         for name in names:
             bell.ring(name)
 
-    deps = Deps(engine=engine, clock=SystemClock(), stripe=stripe, after_commit=ring)
+    deps = Deps(
+        engine=engine,
+        clock=SystemClock(),
+        business=business_clock(settings.billing_clock_file),
+        stripe=stripe,
+        after_commit=ring,
+    )
     runner = Runner(
         deps,
         discover("jobs"),

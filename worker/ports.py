@@ -1,7 +1,8 @@
 """What the business needs of the outside world, as Protocols; the adapters and the fakes are held to one contract."""
 
 from datetime import datetime
-from typing import Any, Protocol
+from email.message import EmailMessage
+from typing import Any, Literal, Protocol
 
 
 class Clock(Protocol):
@@ -17,4 +18,29 @@ class StripeApi(Protocol):
 
     async def retrieve(self, path: str, **params: Any) -> dict[str, Any]:
         """`GET /v1/{path}`. Raises TryLater when Stripe is away or limits us, Refused when it can never work."""
+        ...
+
+    async def act(
+        self, method: Literal["post", "delete"], path: str, *, idempotency_key: str, **params: Any
+    ) -> dict[str, Any]:
+        """Change something at Stripe. `idempotency_key` names the logical attempt, and is the same for its retries.
+
+        Raises Unclear when no answer came, or Stripe failed inside: it may have been done. Else as `retrieve`.
+        """
+        ...
+
+
+class Mailer(Protocol):
+    """Hands letters over to whoever carries them."""
+
+    async def send(self, message: EmailMessage) -> str | None:
+        """Hand one letter over, to the one address of its `To`. Returns the carrier's id for it, if it gave one.
+
+        Raises TryLater when the carrier is away or busy and does not have the letter, Unclear when it may have it,
+        Undeliverable when the address is refused for good, and Refused when the letter or our configuration is.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
         ...

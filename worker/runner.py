@@ -272,7 +272,7 @@ class Runner:
                 await spec.run(deps, args)
             if not deps.finished:
                 async with self.deps.tx() as tx:
-                    await queue.finish_job(tx.conn, row, now=tx.now, worker=self.worker)
+                    await queue.finish_job(tx.conn, row, now=tx.wall, worker=self.worker)
             telemetry.JOBS.labels(telemetry.bounded_type(row.name), "done").inc()
         except LeaseLost as error:
             log.warning("given to another worker meanwhile", name=row.name, why=str(error))

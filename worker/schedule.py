@@ -77,11 +77,11 @@ class Scheduler:
         last = await schedules.last_period(tx.conn, spec.name)
         if last is None:
             # The first look ever: nothing was missed, for nothing was promised before.
-            await schedules.take_period(tx.conn, spec.name, tx.now, now=tx.now)
+            await schedules.take_period(tx.conn, spec.name, tx.wall, now=tx.wall)
             return 0
         staged = 0
-        for period in due(spec, last, tx.now):
-            if await schedules.take_period(tx.conn, spec.name, period, now=tx.now):
+        for period in due(spec, last, tx.wall):
+            if await schedules.take_period(tx.conn, spec.name, period, now=tx.wall):
                 job = await tx.stage(call(spec, period), unique_key=f"schedule/{spec.name}/{period.isoformat()}")
                 await schedules.record_job(tx.conn, spec.name, period, job)
                 log.info("a scheduled job is due", schedule=spec.name, period=period.isoformat())

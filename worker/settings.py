@@ -1,9 +1,11 @@
 """What a deployment can set, checked as a whole at start: every mistake is named at once, with its fix."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -55,6 +57,65 @@ def _some_secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+LANGUAGES = ("en", "de", "fr", "es", "ja")
+"""The languages that letters are written in; the first needs no catalog."""
+
+LOGO_BYTES = 256 * 1024
+"""A logo travels with every letter, so it may not be larger."""
+
+
+def _one_line(value: str) -> str:
+    if any(ord(char) < ord(" ") for char in value):
+        raise ValueError("is one line, without control characters; for example Acme GmbH")
+    return value
+
+
+def _colour(value: str) -> str:
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+        raise ValueError("is # and six hexadecimal digits; for example #3552d1")
+    return value.lower()
+
+
+def _support(value: str) -> str:
+    if not re.fullmatch(r"mailto:[^@\s<>\"]+@[^@\s<>\"]+|https://[^\s<>\"]+", value):
+        raise ValueError("is an address or a page; for example mailto:help@example.com or https://example.com/help")
+    return value
+
+
+def _page(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s<>\"]+", value):
+        raise ValueError("is a web page; for example https://example.com")
+    return value
+
+
+def _locale(value: str) -> str:
+    if not re.fullmatch(rf"({'|'.join(LANGUAGES)})([-_][A-Za-z0-9]+)*", value):
+        raise ValueError(f"is one of {', '.join(LANGUAGES)}, with a region or without; for example de or de-AT")
+    return value
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (OSError, ValueError):
+        raise ValueError("is no time zone of the IANA database; for example Europe/Berlin") from None
+    return value
+
+
+def _logo(file: Path) -> Path:
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            begins = opened.read(8)
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror}): give the path of a PNG, JPEG or GIF file") from None
+    if not begins.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8")):
+        raise ValueError("is neither PNG, JPEG nor GIF: mail programs show no others")
+    if size > LOGO_BYTES:
+        raise ValueError(f"has {size} bytes, and is sent with every letter: make it smaller than {LOGO_BYTES}")
+    return file
+
+
 class Settings(BaseSettings):
     """The environment (and `.env`, and files under `/run/secrets`), frozen. Field names are the variables' names."""
 
@@ -78,6 +139,15 @@ class Settings(BaseSettings):
     billing_lease_seconds: Annotated[float, Field(ge=1, le=300)] = 15.0
     billing_grace_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
     billing_webhook_writers: Annotated[int, Field(ge=1, le=32)] = 2
+    billing_clock_file: Path | None = None
+    billing_brand_name: Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_one_line)] = "Billing"
+    billing_brand_logo: Annotated[Path | None, AfterValidator(lambda file: file and _logo(file))] = None
+    billing_brand_color: Annotated[str, AfterValidator(_colour)] = "#3552d1"
+    billing_brand_address: str | None = None
+    billing_brand_support_url: Annotated[str | None, AfterValidator(lambda url: url and _support(url))] = None
+    billing_brand_url: Annotated[str | None, AfterValidator(lambda url: url and _page(url))] = None
+    billing_default_locale: Annotated[str, AfterValidator(_locale)] = "en"
+    billing_default_timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
     log_format: Annotated[str, Field(pattern="^(json|console)$")] = "console"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 

@@ -1,7 +1,7 @@
 """Every table, gathered for migrations."""
 
-from db.models import catalog, customers, inbox, invoices, operations, payments, subscriptions
+from db.models import catalog, customers, dunning, inbox, invoices, mail, operations, payments, subscriptions
 from db.models.base import Base
 
 metadata = Base.metadata
-modules = (inbox, operations, customers, catalog, subscriptions, invoices, payments)
+modules = (inbox, operations, customers, catalog, subscriptions, invoices, payments, mail, dunning)

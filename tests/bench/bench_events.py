@@ -29,6 +29,7 @@ from db.migrate import migrate
 from intake.signature import sign
 from tests.lives.play import seeded
 from tests.lives.shapes import Shape
+from tests.worker.kit import NoStripe
 from worker.clock import SystemClock
 from worker.deps import Deps
 from worker.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -37,14 +38,6 @@ from worker.runner import Runner
 
 ROOT = Path(__file__).parents[2]
 SECRET = "whsec_bench"
-
-
-class NoStripe:
-    """Nothing here asks Stripe."""
-
-    async def retrieve(self, path: str, **params: object) -> dict[str, object]:
-        """Never called."""
-        raise AssertionError(f"asked for {path} {params}")
 
 
 def lives(customers: int, tag: str) -> list[NewEvent]:

@@ -45,6 +45,9 @@ class Answers:
         self.asked.append((path, params))
         return self.answers[path]
 
+    async def act(self, method: str, path: str, *, idempotency_key: str, **params: Any) -> Json:
+        raise AssertionError(f"Stripe was told to {method} {path} {params} as {idempotency_key}")
+
 
 def deps(engine: AsyncEngine, *, stripe: StripeApi | None = None, now: datetime = NOW) -> Deps:
     """What work gets in these tests."""

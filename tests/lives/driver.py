@@ -44,6 +44,10 @@ class WorldStripe:
                 return found
         raise Refused(f"no such object: {path}")
 
+    async def act(self, method: str, path: str, *, idempotency_key: str, **_params: Any) -> dict[str, Any]:
+        """Nothing is changed at Stripe in these tests."""
+        raise Refused(f"no {method} {path} here ({idempotency_key})")
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import stripe
 
 from worker.deps import assert_outside_transaction
-from worker.errors import Refused, TryLater
+from worker.errors import Refused, TryLater, Unclear
 from worker.ports import StripeApi
 from worker.settings import Settings
 
@@ -30,6 +30,12 @@ class NoKey:
         """Never answers. Raises Refused."""
         raise Refused(f"{PARKED} (wanted: GET /v1/{path}{' with parameters' if params else ''})")
 
+    async def act(
+        self, method: Literal["post", "delete"], path: str, *, idempotency_key: str, **params: Any
+    ) -> dict[str, Any]:
+        """Never answers. Raises Refused."""
+        raise Refused(f"{PARKED} (wanted: {method.upper()} /v1/{path} as {idempotency_key}, {len(params)} parameters)")
+
 
 def _retry_after(headers: Mapping[str, str] | None) -> timedelta | None:
     """Stripe's `Retry-After` in seconds, which the SDK ignores."""
@@ -37,15 +43,19 @@ def _retry_after(headers: Mapping[str, str] | None) -> timedelta | None:
     return timedelta(seconds=int(value)) if value.isdecimal() else None
 
 
-def verb(error: stripe.StripeError, path: str) -> TryLater | Refused:
+def verb(error: stripe.StripeError, path: str, *, method: str = "get") -> TryLater | Refused:
     """What to do about an answer: https://docs.stripe.com/error-handling.
 
-    Limits, outages and conflicts pass; a wrong key, a missing object or a wrong parameter never does.
+    Limits, outages and conflicts pass; a wrong key, a missing object or a wrong parameter never does. A change that
+    was not answered, or failed inside Stripe, may have been made.
     """
     status = error.http_status
-    reason = f"Stripe answered {status or 'nothing'} to GET /v1/{path}: {error.user_message or type(error).__name__}"
-    passing = status is None or status in {409, 429} or status >= 500  # noqa: PLR2004 - HTTP's server errors
-    if passing:
+    asked = f"{method.upper()} /v1/{path}"
+    reason = f"Stripe answered {status or 'nothing'} to {asked}: {error.user_message or type(error).__name__}"
+    if status is None or status >= 500:  # noqa: PLR2004 - HTTP's server errors
+        failed = TryLater if method == "get" else Unclear
+        return failed(reason, after=_retry_after(error.headers))
+    if status in {409, 429}:
         return TryLater(reason, after=_retry_after(error.headers))
     return Refused(reason)
 
@@ -66,11 +76,20 @@ class StripeSdk:
 
     async def retrieve(self, path: str, **params: Any) -> dict[str, Any]:
         """`GET /v1/{path}`. Raises TryLater when Stripe is away or limits us, Refused when it can never work."""
-        assert_outside_transaction(f"GET /v1/{path}")
+        return await self._ask("get", path, params)
+
+    async def act(
+        self, method: Literal["post", "delete"], path: str, *, idempotency_key: str, **params: Any
+    ) -> dict[str, Any]:
+        """Change something. Raises Unclear when it may have been done without our knowing, else as `retrieve`."""
+        return await self._ask(method, path, params | {"idempotency_key": idempotency_key})
+
+    async def _ask(self, method: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
+        assert_outside_transaction(f"{method.upper()} /v1/{path}")
         try:
-            answer = await cast("Any", self._client).raw_request_async("get", f"/v1/{path}", **params)
+            answer = await cast("Any", self._client).raw_request_async(method, f"/v1/{path}", **params)
         except stripe.StripeError as error:
-            raise verb(error, path) from error
+            raise verb(error, path, method=method) from error
         return cast("dict[str, Any]", answer.data)
 
 

@@ -1,0 +1,94 @@
+"""Invoices in arrears: a case each, the steps that were taken in it, and how it ended."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.base import Base
+
+
+class DunningCase(Base):
+    """One invoice that was not paid in time. There is one case per invoice, ever."""
+
+    __tablename__ = "dunning_cases"
+    __table_args__ = (
+        CheckConstraint("status IN ('open','paused','closed')", name="status"),
+        CheckConstraint(
+            "(status = 'closed') = (outcome IS NOT NULL) AND (status = 'closed') = (closed_at IS NOT NULL)",
+            name="closed",
+        ),
+        CheckConstraint(
+            "outcome IN ('recovered','lost','canceled','void','disputed','refunded','exempt')", name="outcome"
+        ),
+        Index("ix_dunning_cases_open", "next_step_at", postgresql_where=text("status <> 'closed'")),
+        Index("ix_dunning_cases_user_id", "user_id"),
+        Index("ix_dunning_cases_stripe_customer_id", "stripe_customer_id"),
+        Index("ix_dunning_cases_stripe_subscription_id", "stripe_subscription_id"),
+        Index("ix_dunning_cases_opened_at", "opened_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    stripe_invoice_id: Mapped[str] = mapped_column(unique=True)
+    invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    stripe_customer_id: Mapped[str | None]
+    stripe_subscription_id: Mapped[str | None]
+    livemode: Mapped[bool] = mapped_column(server_default=text("false"))
+    stripe_account: Mapped[str] = mapped_column(server_default=text("''"))
+    opened_by: Mapped[str]
+    """What opened it: `payment_failed`, `payment_action_required` or `overdue`."""
+    currency: Mapped[str]
+    amount_cents: Mapped[int]
+    """What was due when it was opened, in minor units."""
+    policy: Mapped[str]
+    steps: Mapped[list[Any]]
+    """The policy's steps as they were when the case was opened: a later change does not rewrite it."""
+    timezone: Mapped[str | None]
+    failed_at: Mapped[datetime]
+    """When the payment failed (or the invoice became overdue) by Stripe's clock: all steps count from here."""
+    opened_at: Mapped[datetime]
+    status: Mapped[str] = mapped_column(server_default="open")
+    outcome: Mapped[str | None]
+    reason: Mapped[str | None]
+    """Why it is paused, or how it was closed."""
+    decline_code: Mapped[str | None]
+    attempt_count: Mapped[int | None]
+    next_payment_attempt: Mapped[datetime | None]
+    done_step: Mapped[int] = mapped_column(SmallInteger, server_default="-1")
+    """The position of the newest step that was taken, collapsed or skipped; -1: none yet."""
+    next_step_at: Mapped[datetime | None]
+    grace_days: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    """Days that operators gave: all steps not taken yet are that much later."""
+    paused_until: Mapped[datetime | None]
+    turn: Mapped[int] = mapped_column(server_default="0")
+    """Counts the times that the next step was staged anew; a job of an older turn does nothing."""
+    final_action: Mapped[str | None]
+    """The final action, once it was taken."""
+    closed_at: Mapped[datetime | None]
+    recovered_cents: Mapped[int | None]
+    recovered_after_step: Mapped[int | None] = mapped_column(SmallInteger)
+
+
+class DunningStep(Base):
+    """What was done at one step of a case: at most one row per step, ever."""
+
+    __tablename__ = "dunning_steps"
+    __table_args__ = (
+        UniqueConstraint("case_id", "position"),
+        CheckConstraint("outcome IN ('taken','collapsed','skipped')", name="outcome"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("dunning_cases.id"))
+    position: Mapped[int] = mapped_column(SmallInteger)
+    letter: Mapped[str | None]
+    action: Mapped[str | None]
+    outcome: Mapped[str]
+    email_id: Mapped[int | None] = mapped_column(ForeignKey("emails.id"))
+    due_at: Mapped[datetime]
+    taken_at: Mapped[datetime]
+    read_from: Mapped[str | None]
+    """Where the invoice was read afresh before: `stripe` or, without a key, `ledger`."""
+    detail: Mapped[str | None]
