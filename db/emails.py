@@ -84,7 +84,7 @@ async def belongs_to(conn: AsyncConnection, email_id: int, job_id: int | None) -
 
 async def begin(conn: AsyncConnection, email_id: int) -> StoredEmail | None:
     """Take a letter in hand: it is `sending`, and a copy may exist from now on. None when it is in a final state."""
-    row = (
+    found = (
         await conn.execute(
             text(
                 """
@@ -96,8 +96,9 @@ async def begin(conn: AsyncConnection, email_id: int) -> StoredEmail | None:
             ),
             {"id": email_id},
         )
-    ).one_or_none()
-    return StoredEmail(**row._mapping) if row is not None else None  # noqa: SLF001 - SQLAlchemy's own name for it
+    ).mappings()
+    row = found.one_or_none()
+    return StoredEmail(**row) if row is not None else None
 
 
 async def give_back(conn: AsyncConnection, email_id: int, reason: str) -> None:

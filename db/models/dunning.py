@@ -9,6 +9,21 @@ from sqlalchemy.orm import Mapped, mapped_column
 from db.models.base import Base
 
 
+class DunningPolicy(Base):
+    """How customers are dunned, as data: the first policy by `position` that fits a new case is its own."""
+
+    __tablename__ = "dunning_policies"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int]
+    applies_to: Mapped[dict[str, Any]]
+    steps: Mapped[list[Any]]
+    hours: Mapped[dict[str, Any]]
+    """When letters may go, in the customer's time zone."""
+    updated_at: Mapped[datetime]
+    updated_by: Mapped[str]
+
+
 class DunningCase(Base):
     """One invoice that was not paid in time. There is one case per invoice, ever."""
 
@@ -44,7 +59,8 @@ class DunningCase(Base):
     """What was due when it was opened, in minor units."""
     policy: Mapped[str]
     steps: Mapped[list[Any]]
-    """The policy's steps as they were when the case was opened: a later change does not rewrite it."""
+    hours: Mapped[dict[str, Any]]
+    """The policy's steps and hours as they were when the case was opened: a later change does not rewrite it."""
     timezone: Mapped[str | None]
     failed_at: Mapped[datetime]
     """When the payment failed (or the invoice became overdue) by Stripe's clock: all steps count from here."""
