@@ -1,6 +1,6 @@
 # Everything needs Python >= 3.11, make and the package indexes; the rest is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help install up test quick check format bench clean
+.PHONY: help install up demo test quick check format bench clean
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -22,6 +22,9 @@ install: .venv/.installed ## Install everything into .venv (the other targets do
 
 up: install ## Run everything on this machine; ARGS="--port 9000" hands options on
 	@$(PY) -m intake.cli up $(ARGS)
+
+demo: install ## A simulated Stripe and a company at work; ARGS="--chaos" breaks things, ARGS="--once" ends by itself
+	@$(PY) -m intake.cli demo $(ARGS)
 
 test: install ## The whole test suite, on embedded servers of its own
 	@$(PY) -m pytest --cov --cov-report=term:skip-covered $(ARGS)

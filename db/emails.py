@@ -1,5 +1,6 @@
 """Letters are staged once, sent, and recorded; addresses that refuse them for good are remembered."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,11 @@ class StoredEmail:
     created_at: datetime
 
 
+def message_id(key: str) -> str:
+    """The left half of a letter's Message-ID: the same for each copy of it (RFC 5322, section 3.6.4)."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
 _REMEMBER = text(
     """
     INSERT INTO emails (key, message_id, template, recipient, recipient_name, user_id, stripe_invoice_id,
@@ -47,7 +53,6 @@ async def remember(
     conn: AsyncConnection,
     *,
     key: str,
-    message_id: str,
     template: str,
     recipient: str,
     recipient_name: str | None,
@@ -62,7 +67,7 @@ async def remember(
     """Write a letter down. Returns its id; None when a letter of this `key` exists already."""
     values = {
         "key": key,
-        "message_id": message_id,
+        "message_id": message_id(key),
         "template": template,
         "recipient": recipient,
         "recipient_name": recipient_name,
@@ -83,13 +88,16 @@ async def belongs_to(conn: AsyncConnection, email_id: int, job_id: int | None) -
 
 
 async def begin(conn: AsyncConnection, email_id: int) -> StoredEmail | None:
-    """Take a letter in hand: it is `sending`, and a copy may exist from now on. None when it is in a final state."""
+    """Take a letter in hand: it is `sending`, and a copy may exist from now on. None when it is settled.
+
+    A parked one is taken in hand again when an operator runs its job again.
+    """
     found = (
         await conn.execute(
             text(
                 """
                 UPDATE emails SET status = 'sending', attempts = attempts + 1, copies = copies + 1
-                WHERE id = :id AND status IN ('queued', 'sending')
+                WHERE id = :id AND status IN ('queued', 'sending', 'dead')
                 RETURNING id, key, message_id, template, recipient, recipient_name, locale, timezone, context,
                           status, copies, occurred_at, created_at
                 """
@@ -109,11 +117,20 @@ async def give_back(conn: AsyncConnection, email_id: int, reason: str) -> None:
     )
 
 
+async def unclear(conn: AsyncConnection, email_id: int, reason: str, *, last: bool) -> None:
+    """Nobody knows whether the carrier took it. It is sent once more, or, after the `last` try, it is parked."""
+    await conn.execute(
+        text("UPDATE emails SET status = :status, reason = :reason WHERE id = :id"),
+        {"id": email_id, "reason": reason, "status": EmailStatus.DEAD if last else EmailStatus.SENDING},
+    )
+
+
 async def sent(conn: AsyncConnection, email_id: int, *, subject: str, provider_id: str | None, now: datetime) -> None:
-    """The carrier has it."""
+    """The carrier has it; it may even have told by now that it came back."""
     await conn.execute(
         text(
-            "UPDATE emails SET status = 'sent', reason = NULL, subject = :subject, provider_id = :provider, "
+            "UPDATE emails SET status = CASE WHEN status = 'bounced' THEN status ELSE 'sent' END, "
+            "reason = CASE WHEN status = 'bounced' THEN reason END, subject = :subject, provider_id = :provider, "
             "sent_at = :now WHERE id = :id"
         ),
         {"id": email_id, "subject": subject, "provider": provider_id, "now": now},
@@ -124,11 +141,55 @@ async def not_sent(conn: AsyncConnection, email_id: int, status: EmailStatus, re
     """It will not be sent, for `reason`; no copy came of this attempt."""
     await conn.execute(
         text(
-            "UPDATE emails SET status = :status, reason = :reason, copies = greatest(copies - 1, 0), "
+            "UPDATE emails SET status = :status, reason = :reason, copies = copies - 1, "
             "bounced_at = CASE WHEN :status = 'bounced' THEN CAST(:now AS timestamptz) END WHERE id = :id"
         ),
         {"id": email_id, "status": status, "reason": reason, "now": now},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A letter that came back to its carrier."""
+
+    id: int
+    template: str
+    recipient: str
+
+
+_BY_CARRIER = """
+    id = coalesce(
+        (SELECT id FROM emails WHERE message_id = :message_id),
+        (SELECT max(id) FROM emails WHERE provider_id = ANY(:provider_ids))
+    )
+"""
+_CAME_BACK = text(
+    f"""
+    UPDATE emails SET status = 'bounced', reason = :reason, bounced_at = CAST(:at AS timestamptz)
+    WHERE {_BY_CARRIER} AND status NOT IN ('bounced', 'suppressed')
+    RETURNING id, template, recipient
+    """  # noqa: S608 - what is formatted in is a constant of this module
+).bindparams(bindparam("provider_ids", type_=ARRAY(Text)))
+_ARRIVED = text(
+    f"UPDATE emails SET delivered_at = :at WHERE {_BY_CARRIER} AND delivered_at IS NULL"  # noqa: S608 - as above
+).bindparams(bindparam("provider_ids", type_=ARRAY(Text)))
+
+
+async def came_back(
+    conn: AsyncConnection, *, message_id: str | None, provider_ids: Sequence[str], reason: str, at: datetime
+) -> Carried | None:
+    """The carrier tells that a letter did not arrive. None when it is no letter of ours, or was told so before.
+
+    A letter is known by its Message-ID, or else by an id that the carrier gave it.
+    """
+    values = {"message_id": message_id, "provider_ids": list(provider_ids), "reason": reason, "at": at}
+    row = (await conn.execute(_CAME_BACK, values)).first()
+    return Carried(*row) if row is not None else None
+
+
+async def arrived(conn: AsyncConnection, *, message_id: str | None, provider_ids: Sequence[str], at: datetime) -> None:
+    """The recipient's server has taken the letter; the first time is kept."""
+    await conn.execute(_ARRIVED, {"message_id": message_id, "provider_ids": list(provider_ids), "at": at})
 
 
 async def suppression(conn: AsyncConnection, address: str) -> str | None:

@@ -156,8 +156,15 @@ async def claim(
     return sorted((Claimed(*row, token=token, claimed_at=now) for row in rows), key=lambda row: row.id)
 
 
+# A row that is locked is being finished, or held by its own transaction: nobody can take it, and to wait for it while
+# holding others would be a deadlock with a batch that finishes several.
 _RENEW = text(
-    "UPDATE queue SET lease_until = clock_timestamp() + :lease WHERE lease_token = ANY(:tokens) AND leased_by = :worker"
+    """
+    WITH ours AS (
+        SELECT id FROM queue WHERE lease_token = ANY(:tokens) AND leased_by = :worker FOR UPDATE SKIP LOCKED
+    )
+    UPDATE queue q SET lease_until = clock_timestamp() + :lease FROM ours WHERE q.id = ours.id
+    """
 ).bindparams(bindparam("tokens", type_=ARRAY(BigInteger)))
 
 

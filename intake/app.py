@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 
 from db.engine import create_engine
-from intake import server, webhook
+from intake import mail_events, server, webhook
 from intake.batcher import Batcher, Bell
 from intake.health import VERSION, Health, router
 from intake.webhook import ASGIApp, Receive, Scope, Send, Webhook
@@ -22,7 +22,8 @@ from worker.telemetry import configure_logging
 
 log = structlog.get_logger()
 
-SECRET_KEY = "STRIPE_SECRET_KEY"  # noqa: S105 - the variable's name
+WORKERS_SECRETS = ("STRIPE_SECRET_KEY", "MAIL_URL")
+"""What workers need and the door does not."""
 
 
 class Door:
@@ -78,6 +79,7 @@ def build_app(
 
     api = FastAPI(title="Billing: the public door", version=VERSION, lifespan=lifespan)
     api.include_router(router(health))
+    api.include_router(mail_events.router(engine, clock, settings.sendgrid_keys, bell or doorbell))
     _document(api)
     return Door(hot, api)
 
@@ -98,9 +100,10 @@ def serve(settings: Settings, host: str, port: int, on_bound: Callable[[str, int
     """Run the public door until SIGTERM or SIGINT, and return the exit code.
 
     `on_bound` is told the address (port 0 takes a free one). Raises ConfigurationError when it cannot be had.
-    Should there be an API key, it is dropped: workers need it, the door does not.
+    Should there be an API key or a mail server's password, it is dropped: workers need it, the door does not.
     """
-    os.environ.pop(SECRET_KEY, None)
-    settings = settings.model_copy(update={"stripe_secret_key": None})
+    for name in WORKERS_SECRETS:
+        os.environ.pop(name, None)
+    settings = settings.model_copy(update={name.lower(): None for name in WORKERS_SECRETS})
     configure_logging(settings)
     return server.run(build_app(settings), host, port, on_bound)

@@ -20,10 +20,13 @@ class Command(NamedTuple):
 # The order is that of an operator's day, and the order in which --help tells them.
 COMMANDS = {
     "up": Command("Run everything on this machine, in one process tree.", "intake.commands.up:up"),
+    "demo": Command("Show everything at work, with a simulated Stripe.", "deploy.demo.command:demo"),
     "status": Command("Queues, ages, retries, dead, workers, schedules.", "intake.commands.status:status"),
     "events": Command("The webhook inbox: list, show, retry, discard.", "intake.commands.events:app"),
     "jobs": Command("Every other job: list, show, retry, cancel.", "intake.commands.jobs:app"),
     "queues": Command("Pause and resume queues.", "intake.commands.queues:app"),
+    "mail": Command("The letters: list, show, resend, preview.", "intake.commands.mail:app"),
+    "dunning": Command("Unpaid invoices: list, show, preview, pause, resume.", "intake.commands.dunning:app"),
     "doctor": Command("Check the configuration and all that it points to.", "intake.commands.doctor:doctor"),
     "intake": Command("Run the public door alone.", "intake.commands.roles:intake"),
     "worker": Command("Run a worker alone.", "intake.commands.roles:worker"),

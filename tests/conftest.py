@@ -39,7 +39,7 @@ class MovedClock:
 def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own environment never reaches a test."""
     for name in list(os.environ):
-        if name.startswith(("STRIPE_", "BILLING_", "DATABASE_URL", "REDIS_URL", "ADMIN_TOKEN")):
+        if name.startswith(("STRIPE_", "BILLING_", "MAIL_", "SENDGRID_", "DATABASE_URL", "REDIS_URL", "ADMIN_TOKEN")):
             monkeypatch.delenv(name)
 
 

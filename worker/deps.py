@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db import queue
 from worker.ports import Clock, Mailer, StripeApi
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.registry import Call
@@ -85,6 +86,8 @@ class Deps:
     clock: Clock
     stripe: StripeApi
     mailer: Mailer = field(default_factory=Nobody)
+    settings: Settings = field(default_factory=Settings.model_construct)
+    """What a deployment has set; by default what it is when nothing is set."""
     business: Clock | None = None
     """What `tx.now` is read from; None: `clock`."""
     after_commit: Callable[[set[str]], Any] = field(default=lambda _: None)

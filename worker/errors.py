@@ -31,3 +31,7 @@ class Unclear(TryLater):
 
 class Undeliverable(Refused):
     """The recipient's address was refused for good: no letter will ever arrive there."""
+
+
+class Unconfigured(Refused):
+    """What is needed of the outside is not configured here, such as an API key: some work can do without."""

@@ -37,13 +37,20 @@ class Home:
         except BlockingIOError:
             self._lock.seek(0)
             pid = self._lock.read().strip() or "unknown"
+            self.unlock()
             raise HomeInUseError(
-                f"`billing up` runs on {self.path} already (process {pid}): "
+                f"{self.path} is in use by another `billing up` or `billing demo` (process {pid}): "
                 "stop it, or set BILLING_HOME to another folder"
             ) from None
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
+
+    def unlock(self) -> None:
+        """Give it back before our end."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def postgres(self, *, goes_with_parent: bool = False) -> EmbeddedPostgres:
         """The embedded PostgreSQL of this home; its address is the same in every process."""

@@ -15,6 +15,7 @@ import uvloop
 
 from db.engine import create_engine
 from db.states import QueueName
+from worker.adapters.mail import mailer
 from worker.adapters.stripe_api import stripe_api
 from worker.addresses import database_url, redis_url
 from worker.clock import SystemClock, business_clock
@@ -49,6 +50,7 @@ async def running(settings: Settings, queues: Sequence[str] | None = None) -> As
     engine = create_engine(database_url(settings), pool_size=12, application_name="billing-worker")
     bell = Doorbell(redis_url(settings))
     stripe = stripe_api(settings)
+    carrier = mailer(settings.mail_url, settings.billing_home.expanduser())
 
     def ring(names: set[str]) -> None:
         for name in names:
@@ -59,6 +61,8 @@ async def running(settings: Settings, queues: Sequence[str] | None = None) -> As
         clock=SystemClock(),
         business=business_clock(settings.billing_clock_file),
         stripe=stripe,
+        mailer=carrier,
+        settings=settings,
         after_commit=ring,
     )
     runner = Runner(
@@ -74,6 +78,7 @@ async def running(settings: Settings, queues: Sequence[str] | None = None) -> As
     finally:
         await runner.stop(timedelta(seconds=settings.billing_grace_seconds))
         await bell.close()
+        await carrier.close()
         await engine.dispose()
 
 

@@ -1,14 +1,19 @@
 """What a deployment can set, checked as a whole at start: every mistake is named at once, with its fix."""
 
 import re
+from base64 import b64decode
+from difflib import get_close_matches
+from email.utils import parseaddr
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.adapters.mail_url import account, server
 
 
 class ConfigurationError(Exception):
@@ -64,6 +69,79 @@ LOGO_BYTES = 256 * 1024
 """A logo travels with every letter, so it may not be larger."""
 
 
+STRIPE_CAN_MAIL = (
+    "action_required",
+    "card_expiring",
+    "dunning_reminder",
+    "final_notice",
+    "invoice_overdue",
+    "payment_failed",
+    "receipt",
+    "refund",
+    "trial_ending",
+)
+"""Letters that Stripe can send instead of us: https://docs.stripe.com/billing/revenue-recovery/customer-emails."""
+
+
+def _mail_url(value: str) -> str:
+    scheme, _, rest = value.partition(":")
+    match scheme:
+        case "smtp" | "smtps":
+            server(value)
+        case "sendgrid":
+            account(value)
+        case "maildir" if rest.startswith("///"):
+            pass
+        case "null" if not rest.strip("/"):
+            pass
+        case _:
+            raise ValueError(
+                "is none of smtp://user:password@host:587, smtps://user:password@host:465, sendgrid://KEY, "
+                "maildir:///folder, null:"
+            )
+    return value
+
+
+_P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")
+"""How the public key of a P-256 pair begins, as DER (RFC 5480); 65 bytes follow."""
+
+
+def _public_keys(value: str) -> tuple[bytes, ...]:
+    """The keys of `value`, separated by commas, as DER; in SendGrid's own writing (base64) or as PEM."""
+    found: list[bytes] = []
+    for key in value.split(","):
+        try:
+            der = b64decode(re.sub(r"-----[A-Z ]+-----|\s", "", key), validate=True)
+        except ValueError:
+            der = b""
+        if len(der) != len(_P256) + 65 or not der.startswith(_P256):
+            raise ValueError(
+                "is no verification key: copy it from Mail Settings, Event Webhook, Signature Verification"
+            )
+        found.append(der)
+    return tuple(found)
+
+
+def _sendgrid_key(value: str) -> str:
+    _public_keys(value)
+    return value
+
+
+def _sender(value: str) -> str:
+    if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", parseaddr(_one_line(value))[1]):
+        raise ValueError("is no address; for example billing@example.com or Acme Billing <billing@example.com>")
+    return value
+
+
+def _letters(value: str | frozenset[str]) -> frozenset[str]:
+    names = frozenset(value.replace(",", " ").split() if isinstance(value, str) else value)
+    for name in sorted(names - frozenset(STRIPE_CAN_MAIL)):
+        near = get_close_matches(name, STRIPE_CAN_MAIL, n=1)
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(STRIPE_CAN_MAIL)}"
+        raise ValueError(f"{name} is no letter that Stripe sends: {meant}")
+    return names
+
+
 def _one_line(value: str) -> str:
     if any(ord(char) < ord(" ") for char in value):
         raise ValueError("is one line, without control characters; for example Acme GmbH")
@@ -97,7 +175,7 @@ def _locale(value: str) -> str:
 def _time_zone(value: str) -> str:
     try:
         ZoneInfo(value)
-    except (OSError, ValueError):
+    except (KeyError, OSError, ValueError):
         raise ValueError("is no time zone of the IANA database; for example Europe/Berlin") from None
     return value
 
@@ -140,6 +218,12 @@ class Settings(BaseSettings):
     billing_grace_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
     billing_webhook_writers: Annotated[int, Field(ge=1, le=32)] = 2
     billing_clock_file: Path | None = None
+    mail_url: Annotated[str | None, Field(repr=False), AfterValidator(lambda url: url and _mail_url(url))] = None
+    mail_from: Annotated[str, AfterValidator(_sender)] = "billing@localhost"
+    sendgrid_webhook_key: Annotated[str | None, AfterValidator(lambda key: key and _sendgrid_key(key))] = None
+    billing_operators_mail: Annotated[str | None, AfterValidator(lambda one: one and _sender(one))] = None
+    billing_stripe_mails: Annotated[frozenset[str], NoDecode, BeforeValidator(_letters)] = frozenset()
+    billing_mail_max_age_days: Annotated[int, Field(ge=1, le=365)] = 7
     billing_brand_name: Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_one_line)] = "Billing"
     billing_brand_logo: Annotated[Path | None, AfterValidator(lambda file: file and _logo(file))] = None
     billing_brand_color: Annotated[str, AfterValidator(_colour)] = "#3552d1"
@@ -168,6 +252,11 @@ class Settings(BaseSettings):
             return ()
         parts = self.stripe_webhook_secret.get_secret_value().split(",")
         return tuple(part.strip().encode() for part in parts if part.strip())
+
+    @property
+    def sendgrid_keys(self) -> tuple[bytes, ...]:
+        """The public keys (DER) that SendGrid's events may be signed with; several while they are changed."""
+        return _public_keys(self.sendgrid_webhook_key) if self.sendgrid_webhook_key else ()
 
 
 def load_settings(**overrides: Any) -> Settings:

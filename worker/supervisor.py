@@ -36,6 +36,12 @@ class Role:
     command: Sequence[str]
     environment: Callable[[], Mapping[str, str]]
     after_death: Callable[[], None] = lambda: None
+    folder: Path | None = None
+    """Where it runs; None: where we run."""
+
+    output: int | None = None
+    """The file descriptor that it writes to; None: our standard error."""
+
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     deaths: int = 0
@@ -46,8 +52,10 @@ class Role:
         self.process = subprocess.Popen(
             self.command,
             env=dict(self.environment()),
+            cwd=self.folder,
             stdin=subprocess.PIPE,
-            stdout=sys.stderr.fileno(),
+            stdout=sys.stderr.fileno() if self.output is None else self.output,
+            stderr=self.output,
             start_new_session=True,
         )
         self.started = time.monotonic()

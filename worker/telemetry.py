@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db.dunning import open_count
 from db.inbox import Depth, depths
 from worker.settings import Settings
 
@@ -177,6 +178,11 @@ JOB_SECONDS = Histogram(
     ["name"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
+EMAILS = Counter(
+    "billing_emails_total",
+    "What became of letters; `possible_copy`: sent again after a silence.",
+    ["template", "outcome"],
+)
 EVENT_LAG = Histogram(
     "billing_event_lag_seconds",
     "From received to processed, in seconds.",
@@ -220,6 +226,7 @@ class QueueCollector(Collector):
         self._timeout = timeout
         self._lock = asyncio.Lock()
         self._depths: Mapping[str, Depth] | None = None
+        self._dunning = 0
         self._asked_at: float | None = None
 
     async def refresh(self, now: datetime) -> None:
@@ -232,6 +239,7 @@ class QueueCollector(Collector):
             try:
                 async with asyncio.timeout(self._timeout), self._engine.connect() as conn:
                     self._depths = await depths(conn, now)
+                    self._dunning = await open_count(conn)
             except (SQLAlchemyError, OSError, TimeoutError) as error:
                 self._depths = None
                 log.warning("the queues cannot be counted", error=redact(repr(error)))
@@ -250,6 +258,8 @@ class QueueCollector(Collector):
             oldest.add_metric([queue], depth.oldest_ready_seconds)
             dead.add_metric([queue], depth.dead)
         yield from (up, ready, oldest, dead)
+        if self._depths is not None:
+            yield GaugeMetricFamily("billing_dunning_open", "Dunning cases that are not closed.", value=self._dunning)
 
 
 class Exposition:

@@ -38,6 +38,8 @@ class DunningCase(Base):
             "outcome IN ('recovered','lost','canceled','void','disputed','refunded','exempt')", name="outcome"
         ),
         Index("ix_dunning_cases_open", "next_step_at", postgresql_where=text("status <> 'closed'")),
+        CheckConstraint("(status = 'paused') = (paused_by IS NOT NULL)", name="paused"),
+        CheckConstraint("paused_by IN ('stripe','operator')", name="paused_by"),
         Index("ix_dunning_cases_user_id", "user_id"),
         Index("ix_dunning_cases_stripe_customer_id", "stripe_customer_id"),
         Index("ix_dunning_cases_stripe_subscription_id", "stripe_subscription_id"),
@@ -77,9 +79,13 @@ class DunningCase(Base):
     next_step_at: Mapped[datetime | None]
     grace_days: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     """Days that operators gave: all steps not taken yet are that much later."""
+    paused_by: Mapped[str | None]
+    """Who paused it: `stripe` (collection is paused there, and it goes on when that ends) or `operator`."""
     paused_until: Mapped[datetime | None]
     turn: Mapped[int] = mapped_column(server_default="0")
     """Counts the times that the next step was staged anew; a job of an older turn does nothing."""
+    acting: Mapped[str | None]
+    """The final action that is under way at Stripe, decided but not known to be done."""
     final_action: Mapped[str | None]
     """The final action, once it was taken."""
     closed_at: Mapped[datetime | None]

@@ -50,6 +50,8 @@ class Email(Base):
     """When what it tells happened, by Stripe's clock: old news are not sent."""
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
+    """When the recipient's own server took it, where the carrier tells (SendGrid)."""
     bounced_at: Mapped[datetime | None]
 
 
@@ -62,6 +64,6 @@ class SuppressedAddress(Base):
     """In lower case."""
     reason: Mapped[str]
     source: Mapped[str]
-    """Who said so: `smtp`, `sendgrid`, `operator`."""
+    """Who said so: the `carrier` at the hand-over, `sendgrid` later by an event, or an `operator`."""
     email_id: Mapped[int | None] = mapped_column(ForeignKey("emails.id"))
     created_at: Mapped[datetime]

@@ -16,14 +16,14 @@ from db.engine import create_engine, is_away
 from db.operators.actions import NotAllowedError, UnknownIdsError
 from db.operators.filters import BadFilterError
 from intake import server
-from intake.admin import api, dashboard
+from intake.admin import api, dashboard, dunning
 from intake.admin.auth import Gate
 from intake.admin.desk import SHUT, Desk
 from intake.health import VERSION, Health, router
 from intake.overview import without_secrets
 from intake.webhook import BODY_TIMEOUT, ASGIApp, Message, Receive, Scope, Send
 from worker.addresses import database_url, redis_url
-from worker.clock import SystemClock
+from worker.clock import SystemClock, business_clock
 from worker.doorbell import Doorbell
 from worker.ports import Clock
 from worker.registry import ScheduleSpec, discover
@@ -101,9 +101,10 @@ def build_app(
 
     app = FastAPI(title="Billing: the internal door", version=VERSION, lifespan=lifespan, max_body_size=LARGEST_REQUEST)
     app.add_middleware(Prompt, timeout=body_timeout)
-    app.state.desk = Desk(engine, clock, gate, planned, bell.ring)
+    app.state.desk = Desk(engine, clock, gate, planned, bell.ring, business_clock(settings.billing_clock_file))
     app.include_router(router(health))
     app.include_router(api.router)
+    app.include_router(dunning.router)
     app.include_router(dashboard.router)
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)

@@ -5,7 +5,7 @@ import json
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 import jinja2
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -14,11 +14,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from db.operators import events, jobs
 from db.operators.actions import Actor, Scope
 from db.operators.filters import BadFilterError, EventFilter, JobFilter, one_of, plain, search
-from db.states import EventStatus, JobStatus
-from intake.admin import api
+from db.states import CaseOutcome, CaseStatus, EventStatus, JobStatus
+from intake.admin import api, dunning
 from intake.admin.auth import COOKIE, SESSION, Session
 from intake.admin.desk import SHUT, AtDesk, Desk
+from intake.admin.dunning_models import DunningListing
 from intake.admin.models import LONGEST_TARGET, JobId, PauseRequest, RetryOne
+from intake.dunning import days, letter_of, money, percent
 from intake.overview import SILENT_SECONDS, age, overview, story_json
 
 PAGE = 50
@@ -67,7 +69,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Any] = {"instant": _instant, "ago": _ago, "age": age, "query": urlencode}
+    filters: dict[str, Any] = {"instant": _instant, "ago": _ago, "age": age, "query": urlencode, "money": money,
+                               "percent": percent, "days": days, "letter": letter_of}  # fmt: skip
     made.filters.update(filters)
     return made
 
@@ -291,6 +294,34 @@ async def cancel_job(at: AtDesk, who: SignedIn, job_id: JobId, fields: OwnForm) 
     """Cancel a job."""
     done = await api.cancel_one_job(at, job_id, _actor(who, fields))
     return _see(f"/jobs/{job_id}", "it is cancelled" if done.changed else "a worker has it: nothing was changed")
+
+
+@router.get("/dunning")
+async def dunning_page(
+    at: AtDesk, who: SignedIn, *, status: str = "", outcome: str = "", after: JobId | None = None, said: str = ""
+) -> Response:
+    """Invoices that were not paid in time, newest first, and what dunning brings in."""
+    asked = DunningListing(status=status, outcome=outcome, limit=PAGE, after=after)
+    rows = await dunning.cases(at, asked)
+    older = rows[-1]["id"] if len(rows) == PAGE else None
+    return _page("dunning.html", session=who, cases=rows, figures=await dunning.figures_of(at, "90d"), older=older,
+                 now=dunning.times(at).now(), states=[*CaseStatus, "all"], outcomes=[*CaseOutcome], status=status,
+                 outcome=outcome, said=said)  # fmt: skip
+
+
+@router.get("/dunning/{invoice}")
+async def case_page(at: AtDesk, who: SignedIn, invoice: str, said: str = "") -> Response:
+    """One case's whole story, and what comes next."""
+    story = await dunning.case_story(at, invoice)
+    ahead = await dunning.what_comes(at, invoice)
+    return _page("case.html", session=who, case=story, ahead=ahead, now=dunning.times(at).now(), said=said)
+
+
+@router.post("/dunning/{invoice}/{what}")
+async def act_on_case(at: AtDesk, who: SignedIn, invoice: str, what: str, fields: OwnForm) -> Response:
+    """Pause a case, let it go on, skip a step, or take the next one now."""
+    await dunning.by_name(at, invoice, what, _actor(who, fields))
+    return _see(f"/dunning/{quote(invoice, safe='')}", f"{what.replace('-', ' ')}: done")
 
 
 @router.post("/pause")

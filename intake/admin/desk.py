@@ -23,6 +23,8 @@ class Desk:
     gate: Gate
     schedules: Iterable[ScheduleSpec]
     ring: Callable[[str], None]
+    business: Clock | None = None
+    """What dunning counts its days by; None: `clock`."""
 
 
 def desk(request: Request) -> Desk:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import typer
 from asyncpg.exceptions import PostgresError
@@ -26,9 +27,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db.engine import create_engine
 from db.migrate import head, revision
 from intake.commands.common import Json
+from worker.adapters.mail import mailer
 from worker.addresses import database_url, redis_url
 from worker.clock import SystemClock
 from worker.doorbell import connect, findings
+from worker.errors import Refused, TryLater
 from worker.settings import ConfigurationError, Settings, StripeMode, load_settings
 from worker.telemetry import redact
 
@@ -180,6 +183,39 @@ def _stripe(settings: Settings) -> Iterator[Check]:
         yield _ok("stripe key", f"a {mode} key; STRIPE_MODE is {settings.stripe_mode}")
 
 
+async def _mail(settings: Settings) -> AsyncGenerator[Check]:
+    """The carrier is reached and signed in to; no letter is sent."""
+    carrier = mailer(settings.mail_url, settings.billing_home.expanduser())
+    scheme = urlsplit(settings.mail_url or "maildir:").scheme
+    try:
+        async with asyncio.timeout(PATIENCE):
+            found = await carrier.check()
+        yield (
+            _warning("mail", found, "set MAIL_URL to the carrier of your letters")
+            if scheme == "null"
+            else _ok("mail", found)
+        )
+    except (Refused, TryLater) as error:
+        yield _failed("mail", redact(error.reason), "correct MAIL_URL, or mend the mail server")
+    except TimeoutError:
+        yield _failed("mail", f"no answer within {PATIENCE:g} s", "correct MAIL_URL, or mend the mail server")
+    finally:
+        await carrier.close()
+    if scheme in {"smtp", "smtps", "sendgrid"}:
+        nobody = settings.mail_from.rstrip(">").endswith("@localhost")
+        yield (
+            _failed("sender", f"letters would come from {settings.mail_from}", "set MAIL_FROM to an address of yours")
+            if nobody
+            else _ok("sender", settings.mail_from)
+        )
+    if settings.billing_operators_mail is None:
+        yield _warning("operators' mail", "none: disputes and reports reach nobody", "set BILLING_OPERATORS_MAIL")
+    if scheme == "sendgrid" and not settings.sendgrid_keys:
+        yield _warning(
+            "bounces", "are not heard: SENDGRID_WEBHOOK_KEY is not set", "see docs/mail.md: SendGrid's events"
+        )
+
+
 def _admin(settings: Settings) -> Iterator[Check]:
     if settings.admin_token is not None:
         yield _ok("admin token", "set")
@@ -241,7 +277,7 @@ async def examine() -> list[Check]:
             for line in str(error).splitlines()
         ]
     found = [_ok("configuration", "every variable can be read")]
-    for checks in (_database(settings), _redis(settings)):
+    for checks in (_database(settings), _redis(settings), _mail(settings)):
         async with aclosing(checks):
             found += [check async for check in checks]
     return [*found, *_stripe(settings), *_admin(settings), *_machine(settings)]
@@ -263,7 +299,7 @@ def _show(checks: list[Check]) -> None:
 
 
 def doctor(*, as_json: Json = False) -> None:
-    """Check the configuration, and all that it points to: database, schema, clock, Redis, secrets, disk, libraries.
+    """Check the configuration, and all that it points to: database, Redis, mail, secrets, disk, libraries.
 
     Exits 1 when a check fails, and says what would mend it. It changes nothing.
 

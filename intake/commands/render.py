@@ -20,14 +20,18 @@ PIPE_WIDTH = 200
 STYLES = {
     "processed": "green",
     "done": "green",
+    "sent": "green",
     "dead": "bold red",
     "failed": "red",
+    "bounced": "red",
     "timeout": "red",
     "refused": "red",
     "lost": "red",
     "retrying": "yellow",
     "later": "yellow",
     "running": "cyan",
+    "sending": "cyan",
+    "suppressed": "dim",
     "ignored": "dim",
     "cancelled": "dim",
 }

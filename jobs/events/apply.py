@@ -8,6 +8,7 @@ import jobs.events
 from db.inbox import StoredEvent
 from db.ledger import Fact
 from jobs.derive.books import Entry, enter, hold
+from jobs.follow import follow
 from jobs.mrr.mend import stage_wanted
 from jobs.stripe_objects import READERS, StripeEvent, event_from, parse
 from worker.deps import Tx
@@ -18,18 +19,16 @@ for _module in pkgutil.iter_modules(jobs.events.__path__, prefix="jobs.events.")
         importlib.import_module(_module.name)
 
 
-def read(event: StoredEvent) -> list[Fact] | None:
-    """What an event tells; None when nobody handles its type. Raises Malformed when it cannot be read."""
+def read(event: StoredEvent) -> StripeEvent | None:
+    """The event as the readers see it; None when nobody handles its type. Raises Malformed when it cannot be read."""
     if event.type not in READERS:
         return None
-    return facts_of(
-        event_from(
-            parse(event.payload),
-            event_id=event.id,
-            event_type=event.type,
-            livemode=event.livemode,
-            account=event.account,
-        )
+    return event_from(
+        parse(event.payload),
+        event_id=event.id,
+        event_type=event.type,
+        livemode=event.livemode,
+        account=event.account,
     )
 
 
@@ -43,21 +42,25 @@ async def apply_events(tx: Tx, events: Sequence[StoredEvent]) -> Mapping[str, Ou
     """Apply a batch in one transaction. An event that cannot be read fails alone; one whose locks are held is Busy."""
     outcomes: dict[str, Outcome] = {}
     entries: list[Entry] = []
+    known: dict[str, StripeEvent] = {}
     for event in events:
         try:
-            facts = read(event)
+            seen = read(event)
+            facts = facts_of(seen) if seen is not None else None
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one event is that event's outcome
             outcomes[event.id] = error
             continue
-        if facts is None:
+        if seen is None or facts is None:
             outcomes[event.id] = Applied(ignored=f"no handler for {event.type}")
         else:
             entries.append(Entry(event.id, facts))
+            known[event.id] = seen
     free = await hold(tx.conn, entries)
     for entry in entries:
         outcomes[entry.id] = Busy()
     if free:
         await stage_wanted(tx, await enter(tx, free), free)
+        await follow(tx, [known[entry.id] for entry in free])
     for entry in free:
         outcomes[entry.id] = Applied(effects=entry.effects())
     return outcomes

@@ -46,7 +46,6 @@ def invoice(event: StripeEvent) -> Iterator[Fact]:
         **_times(obj),
         **_details(obj),
     }
-    sums = (obj.number("amount_paid"), obj.number("post_payment_credit_notes_amount"), obj.number("attempt_count"))
     yield snapshot(
         event,
         "invoices",
@@ -54,13 +53,24 @@ def invoice(event: StripeEvent) -> Iterator[Fact]:
         values,
         final=status in versions.FINAL["invoice"],
         state=versions.INVOICE.get(status, versions.UNKNOWN),
-        sums=sums,
+        sums=_sums(obj),
         sticky=_told_once(event, obj),
     )
     yield from _payments(event, obj)
     yield from discount_facts(event, obj.sub("discount"), stripe_customer_id=owner)
     for discount in obj.each("discounts"):
         yield from discount_facts(event, discount, stripe_customer_id=owner)
+
+
+def _sums(obj: Obj) -> tuple[int, ...]:
+    """What only grows: money, attempts; and, within a second, Stripe begins to collect and then gives up, not back."""
+    return (
+        obj.number("amount_paid"),
+        obj.number("post_payment_credit_notes_amount"),
+        obj.number("attempt_count"),
+        int(bool(obj.flag("attempted"))),
+        int(obj.flag("auto_advance") is False),
+    )
 
 
 def subscription_of(obj: Obj) -> str | None:

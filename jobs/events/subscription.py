@@ -57,7 +57,7 @@ def subscription(event: StripeEvent) -> Iterator[Fact]:
         values,
         final=status in versions.FINAL["subscription"],
         state=versions.SUBSCRIPTION.get(status, versions.UNKNOWN),
-        sums=(_seconds(latest_end),),
+        sums=(_seconds(latest_end), -len(values["discount_ids"])),  # a renewal uses up a discount in its own second
     )
     yield from _shown(event, obj)
 

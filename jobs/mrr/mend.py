@@ -38,7 +38,8 @@ async def fetch_coupon(d: Deps, coupon: str, account: str, livemode: bool) -> No
 @job(queue=QueueName.BATCH)
 async def fetch_discounts(d: Deps, subscription: str, account: str, livemode: bool) -> None:  # noqa: FBT001 - a job's arguments have names
     """A subscription named discounts by id only: Stripe is asked what they are."""
-    expand = ["discounts.source.coupon", "items.data.discounts.source.coupon"]
+    # The coupon of an item lies a level deeper than Stripe expands: https://docs.stripe.com/expand#limits.
+    expand = ["discounts.source.coupon", "items.data.discounts"]
     found = await d.stripe.retrieve(f"subscriptions/{subscription}", expand=expand, **_for(account))
     async with d.tx() as tx:
         event = _seen_now(tx, "customer.subscription.updated", found, account=account, livemode=livemode)

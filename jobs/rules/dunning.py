@@ -1,7 +1,7 @@
 """When an unpaid invoice is written about, what is done at the end, and what ends the matter before."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from itertools import pairwise
@@ -139,6 +139,8 @@ class Standing:
     refunded: bool = False
     opted_out: bool = False
     customer_deleted: bool = False
+    credited: bool = False
+    """Nothing was paid, and nothing has to be: a credit note or the customer's balance covers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,8 @@ def ended(now: Standing) -> Ended | Suspended | None:
         return Ended(CaseOutcome.DISPUTED, "the payment is disputed: the bank decides")
     if now.refunded:
         return Ended(CaseOutcome.REFUNDED, "the payment was refunded")
+    if now.credited:
+        return Ended(CaseOutcome.VOID, "the invoice was credited")
     if now.invoice in INVOICES:
         return INVOICES[now.invoice]
     if now.remaining <= 0:
@@ -196,8 +200,56 @@ def _gone(now: Standing) -> Ended | None:
     return Ended(CaseOutcome.EXEMPT, "the customer is exempt from dunning") if now.opted_out else None
 
 
+class OpenedBy(StrEnum):
+    """What put an invoice into arrears."""
+
+    PAYMENT_FAILED = "payment_failed"
+    PAYMENT_ACTION_REQUIRED = "payment_action_required"
+    OVERDUE = "overdue"
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """When Stripe told for the first time that an invoice was not paid, and what kind of invoice it is."""
+
+    failed_at: datetime | None = None
+    action_required_at: datetime | None = None
+    overdue_at: datetime | None = None
+    sent: bool = False
+    """`send_invoice`: the customer pays by hand, and is late only when it is overdue."""
+    first: bool = False
+    """The first invoice of a subscription (`subscription_create`), paid while the customer is at the checkout page."""
+
+
+def arrears(now: Standing, marks: Marks) -> tuple[OpenedBy, datetime] | None:
+    """Whether an invoice is to be dunned: what put it into arrears, and since when. None: it is not."""
+    if isinstance(ended(now), Ended) or now.invoice != "open":
+        return None
+    if marks.first and not marks.sent and now.subscription in {None, "incomplete"}:
+        return None  # until the first payment there is no customer yet: nobody dunns whoever left the checkout page
+    told = {OpenedBy.OVERDUE: marks.overdue_at}
+    if not marks.sent:
+        told[OpenedBy.PAYMENT_FAILED] = marks.failed_at
+        told[OpenedBy.PAYMENT_ACTION_REQUIRED] = marks.action_required_at
+    known = [(at, by) for by, at in told.items() if at is not None]
+    if not known:
+        return None
+    at, by = min(known)
+    return by, at
+
+
+def letter_for(letter: str, *, sent: bool, confirm: bool) -> str:
+    """The letter that a step means: an invoice paid by hand is overdue, and a bank may only want a confirmation."""
+    if sent and letter in {"payment_failed", "dunning_reminder"}:
+        return "invoice_overdue"
+    return "action_required" if confirm and letter == "payment_failed" else letter
+
+
 NOTICE = timedelta(days=1)
 """Between the last warning and an action at least; it matters only when a warning itself went out late."""
+
+LAST_LOOK = timedelta(days=30)
+"""So long after the last step money is still waited for; then the case is lost, until money comes after all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +266,9 @@ class Plan:
     warned_at: datetime | None = None
     """When the newest step was taken; None: none was."""
 
+    only_warning: bool = False
+    """That step was the first: who heard of it so late gets as many days as the policy has before the action."""
+
     def due(self, position: int) -> datetime:
         """When a step is due, in the customer's time zone: days count by the customer's calendar."""
         step = self.steps[position]
@@ -222,7 +277,8 @@ class Plan:
         if day > 0:
             local = self.hours.next_open(_at(local.date() + timedelta(days=day), local.time(), self.zone))
         if step.action is not Action.NONE and self.warned_at is not None:
-            local = max(local, self.hours.next_open((self.warned_at + NOTICE).astimezone(self.zone)))
+            notice = timedelta(days=step.day - self.steps[position - 1].day) if self.only_warning else NOTICE
+            local = max(local, self.hours.next_open((self.warned_at + notice).astimezone(self.zone)))
         return local
 
     def next(self, done: int) -> datetime | None:
@@ -240,6 +296,23 @@ class Plan:
                 break
             position = later
         return position
+
+    def opening(self, position: int, now: datetime) -> datetime:
+        """When a step that is due may be taken: a late one does not go out at night either, but the first does."""
+        if self.steps[position].day + self.grace_days == 0:
+            return now
+        return self.hours.next_open(now.astimezone(self.zone))
+
+    def forecast(self, done: int, now: datetime, *, warnings: int) -> Iterator[tuple[int, datetime]]:
+        """Each step that would still be taken, and when, if nobody paid. `warnings` are those taken so far."""
+        plan = self
+        while (due := plan.next(done)) is not None:
+            at = max(due, now)
+            at = plan.opening(plan.take(done, at) or done + 1, at)
+            position = plan.take(done, at) or done + 1
+            yield position, at
+            done, warnings = position, warnings + 1
+            plan = replace(plan, warned_at=at, only_warning=warnings == 1)
 
 
 def _at(day: date, at: time, zone: tzinfo | None) -> datetime:

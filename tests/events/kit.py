@@ -42,6 +42,8 @@ class Answers:
         self.asked: list[tuple[str, Json]] = []
 
     async def retrieve(self, path: str, **params: Any) -> Json:
+        deep = [path for path in params.get("expand", ()) if path.count(".") > 3]
+        assert not deep, f"Stripe refuses to expand more than four levels: {deep}"
         self.asked.append((path, params))
         return self.answers[path]
 
@@ -168,4 +170,4 @@ async def books(engine: AsyncEngine) -> dict[str, list[str]]:
 async def clear(engine: AsyncEngine) -> None:
     """Empty the ledger and the jobs."""
     async with engine.begin() as conn:
-        await conn.execute(text(f"TRUNCATE {', '.join(LEDGER)}, jobs, queue RESTART IDENTITY"))
+        await conn.execute(text(f"TRUNCATE {', '.join(LEDGER)}, jobs, queue RESTART IDENTITY CASCADE"))

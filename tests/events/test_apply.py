@@ -36,6 +36,24 @@ async def test_the_same_event_twice_changes_nothing_the_second_time(engine: Asyn
     assert await books(engine) == before
 
 
+async def test_within_a_second_collection_ends_and_discounts_are_used_up(engine: AsyncEngine) -> None:
+    """Stripe tells the last failure and the end of collection, a renewal and its used discount, in one second each."""
+    due = invoice(status="open", attempt_count=4, attempted=True, auto_advance=True)
+    renewed = subscription(discounts=["di_1"])
+    events = [
+        event("invoice.payment_failed", due),
+        event("invoice.updated", due | {"auto_advance": False}),
+        event("customer.subscription.updated", renewed),
+        event("customer.subscription.updated", renewed | {"discounts": []}),
+    ]
+    for order in (events, events[::-1]):
+        await clear(engine)
+        for one in order:
+            await apply(engine, one)
+        assert (await row(engine, "invoices"))["auto_advance"] is False
+        assert (await row(engine, "subscriptions"))["discount_ids"] == []
+
+
 async def test_effects_tell_what_was_and_what_is(engine: AsyncEngine) -> None:
     await apply(engine, event("invoice.created", invoice(status="draft")))
     (applied,) = await apply(engine, event("invoice.paid", invoice(status="paid"), created=T0 + 1))

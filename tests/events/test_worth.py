@@ -10,7 +10,7 @@ from db.inbox import StoredEvent
 from db.ledger import try_lock
 from db.states import QueueName
 from jobs.derive.books import Entry, hold
-from jobs.events.apply import apply_events, read
+from jobs.events.apply import apply_events, facts_of, read
 from jobs.mrr import mend
 from jobs.mrr.mend import fetch_coupon, fetch_discounts, measure_coupon, measure_subscription
 from tests.events.kit import NOW, T0, Answers, Json, apply, deps, event, outcomes, row, rows
@@ -238,7 +238,8 @@ async def test_a_coupon_and_a_discount_of_it_are_never_entered_at_once(engine: A
 
 
 def _entry(one: StoredEvent) -> Entry:
-    return Entry(one.id, read(one) or [])
+    seen = read(one)
+    return Entry(one.id, facts_of(seen) if seen is not None else [])
 
 
 async def test_a_fetched_coupon_that_is_known_by_now_is_measured_all_the_same(engine: AsyncEngine) -> None:

@@ -16,7 +16,7 @@ from tests.lives.ledger import TABLES
 from tests.lives.shapes import Shape
 from tests.lives.stripe_world import Told, World, WorldEvent
 from worker.deps import Deps
-from worker.errors import Refused, TryLater
+from worker.errors import Refused, TryLater, Unconfigured
 from worker.registry import Applied, Busy, Registry, discover
 
 
@@ -42,6 +42,8 @@ class WorldStripe:
         for world in self.worlds:
             if (found := world.retrieve(path)) is not None:
                 return found
+        if path.startswith("invoices/"):
+            raise Unconfigured("a world shows no whole invoices: the books are read instead")
         raise Refused(f"no such object: {path}")
 
     async def act(self, method: str, path: str, *, idempotency_key: str, **_params: Any) -> dict[str, Any]:
@@ -88,7 +90,8 @@ def deps(engine: AsyncEngine, *worlds: World) -> Deps:
 
 async def clear(engine: AsyncEngine) -> None:
     """Empty the ledger, the inbox and the queue. Few rows in many tables: DELETE takes a tenth of TRUNCATE's time."""
-    tables = [*TABLES, "webhook_events", "queue", "jobs", "job_attempts"]
+    after = ["dunning_steps", "dunning_cases", "suppressed_addresses", "emails"]
+    tables = [*after, *TABLES, "webhook_events", "queue", "jobs", "job_attempts"]
     parts = [f"d{number} AS (DELETE FROM {name})" for number, name in enumerate(tables)]  # noqa: S608 - our own names
     async with engine.begin() as conn:
         await conn.execute(text(f"WITH {', '.join(parts)} SELECT"))
@@ -121,12 +124,12 @@ def split(events: Sequence[StoredEvent], cuts: Sequence[int]) -> list[list[Store
 
 
 async def _run_due(d: Deps) -> tuple[int, int]:
-    """Run each due job once. Returns how many there were, and how many of them have to wait."""
+    """Run each due job once, but send no letters. Returns how many there were, and how many of them have to wait."""
     async with d.engine.connect() as conn:
         found = await conn.execute(
             text(
                 "SELECT q.id, j.name, j.args FROM queue q JOIN jobs j ON j.id = q.job_id"
-                " WHERE q.due_at <= :now ORDER BY q.id"
+                " WHERE q.due_at <= :now AND q.queue <> 'mail' ORDER BY q.id"
             ),
             {"now": d.clock.now()},
         )

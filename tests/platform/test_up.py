@@ -19,7 +19,7 @@ import psutil
 import pytest
 import typer
 
-from intake.commands.up import _doors  # pyright: ignore[reportPrivateUsage] - the rule under test
+from intake.commands.machine import doors
 from tests.platform.machine import PATIENCE, Up, status, wait_for
 from worker.embedded import EmbeddedValkey
 from worker.home import Home
@@ -262,13 +262,13 @@ def test_the_status_of_it_is_told(shared: Up) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_free_ports_are_neighbours(host: str) -> None:
     for _ in range(20):
-        doors = _doors(host, 0, None)
-        assert doors.admin == doors.public + 1
+        found = doors(host, 0, None)
+        assert found.admin == found.public + 1
 
 
 def test_the_highest_port_has_no_neighbour() -> None:
     with pytest.raises(typer.Exit):
-        _doors("127.0.0.1", 65535, None)
+        doors("127.0.0.1", 65535, None)
 
 
 async def test_each_role_gets_only_its_own_secrets(up: Callable[..., Up]) -> None:

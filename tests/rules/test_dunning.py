@@ -9,7 +9,22 @@ from hypothesis import strategies as st
 
 from db.states import CaseOutcome
 from jobs.rules import dunning
-from jobs.rules.dunning import DEFAULT, Action, Ended, Hours, Plan, Policy, Standing, Step, Suspended, ended, is_hard
+from jobs.rules.dunning import (
+    DEFAULT,
+    Action,
+    Ended,
+    Hours,
+    Marks,
+    Plan,
+    Policy,
+    Standing,
+    Step,
+    Suspended,
+    arrears,
+    ended,
+    is_hard,
+    letter_for,
+)
 
 BERLIN, TOKYO, UTC_ZONE = ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Tokyo"), ZoneInfo("UTC")
 TUESDAY = datetime(2026, 3, 3, 14, 30, tzinfo=UTC)
@@ -210,3 +225,98 @@ def test_a_policy_that_makes_no_sense_is_refused_with_the_reason(steps: tuple[St
 def test_hours_that_never_open_are_refused() -> None:
     with pytest.raises(ValueError, match="never"):
         Hours(time(20), time(8))
+
+
+MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
+FAILED, ASKED, LATE = MONDAY, MONDAY + timedelta(hours=1), MONDAY + timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    ("standing", "marks", "expected"),
+    [
+        (Standing("open", 500, "past_due"), Marks(FAILED), ("payment_failed", FAILED)),
+        (Standing("open", 500, "past_due"), Marks(FAILED, ASKED), ("payment_failed", FAILED)),
+        (Standing("open", 500, "past_due"), Marks(None, ASKED), ("payment_action_required", ASKED)),
+        (Standing("open", 500, "past_due"), Marks(None, None, LATE), ("overdue", LATE)),
+        (Standing("open", 500), Marks(FAILED), ("payment_failed", FAILED)),
+        (Standing("open", 500), Marks(), None),
+        (Standing("open", 500, "active"), Marks(FAILED, sent=True), None),
+        (Standing("open", 500, "active"), Marks(FAILED, None, LATE, sent=True), ("overdue", LATE)),
+        (Standing("open", 500, "incomplete"), Marks(FAILED, first=True), None),
+        (Standing("open", 500, None), Marks(FAILED, first=True), None),
+        (Standing("open", 500, "past_due"), Marks(FAILED, first=True), ("payment_failed", FAILED)),
+        (Standing("open", 500, "incomplete"), Marks(None, None, LATE, sent=True, first=True), ("overdue", LATE)),
+        (Standing("paid", 0, "active"), Marks(FAILED), None),
+        (Standing("draft", 500, "active"), Marks(FAILED), None),
+        (Standing("open", 500, "canceled"), Marks(FAILED), None),
+        (Standing("open", 500, "active", collection_paused=True), Marks(FAILED), ("payment_failed", FAILED)),
+    ],
+)
+def test_what_puts_an_invoice_into_arrears(
+    standing: Standing, marks: Marks, expected: tuple[str, datetime] | None
+) -> None:
+    assert arrears(standing, marks) == expected
+
+
+@pytest.mark.parametrize(
+    ("letter", "sent", "confirm", "expected"),
+    [
+        ("payment_failed", False, False, "payment_failed"),
+        ("payment_failed", False, True, "action_required"),
+        ("dunning_reminder", False, True, "dunning_reminder"),
+        ("payment_failed", True, True, "invoice_overdue"),
+        ("dunning_reminder", True, False, "invoice_overdue"),
+        ("final_notice", True, True, "final_notice"),
+    ],
+)
+def test_which_letter_a_step_means(letter: str, expected: str, *, sent: bool, confirm: bool) -> None:
+    assert letter_for(letter, sent=sent, confirm=confirm) == expected
+
+
+def test_what_was_credited_is_not_recovered() -> None:
+    found = ended(Standing("paid", 0, credited=True))
+    assert isinstance(found, Ended)
+    assert found.outcome is CaseOutcome.VOID
+
+
+def test_an_only_warning_that_went_out_late_gives_as_many_days_as_the_policy_has() -> None:
+    warned = TUESDAY + timedelta(days=30)
+    late = plan(warned_at=warned, only_warning=True)
+    assert late.due(3) == local(2026, 4, 9, 16, 30)  # seven days later; summer time began meanwhile
+    assert late.take(2, warned + timedelta(days=6)) is None
+
+
+def test_a_late_letter_waits_for_the_morning_but_the_first_does_not() -> None:
+    night = local(2026, 3, 6, 23)  # Friday
+    assert plan().opening(0, night) == night
+    assert plan().opening(1, night) == local(2026, 3, 9, 8)
+    assert plan(grace_days=1).opening(0, night) == local(2026, 3, 9, 8)
+
+
+def test_the_forecast_is_the_course() -> None:
+    assert list(plan().forecast(-1, TUESDAY, warnings=0)) == [(n, plan().due(n)) for n in range(4)]
+    assert list(plan().forecast(3, TUESDAY, warnings=4)) == []
+
+
+@given(
+    failed=st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - the zone is beside
+    zone=st.sampled_from(ZONES),
+    late=st.integers(0, 40 * 24),
+    done=st.integers(-1, 3),
+)
+def test_what_is_forecast_is_what_is_then_taken(failed: datetime, zone: ZoneInfo, late: int, done: int) -> None:
+    """A worker that looks at the forecast's times, and an hour before each, does exactly what was forecast."""
+    start = failed + timedelta(hours=late)
+    warned = None if done < 0 else start
+    told = list(plan(failed, zone, warned_at=warned, only_warning=done == 0).forecast(done, start, warnings=done + 1))
+    assert [position for position, _ in told] == sorted({position for position, _ in told})
+    warnings = done + 1
+    for position, at in told:
+        at_that_time = plan(failed, zone, warned_at=warned, only_warning=warnings == 1)
+        early = max(start, at - timedelta(hours=1))
+        if early < at and (sooner := at_that_time.take(done, early)) is not None:
+            assert at_that_time.opening(sooner, early) > early
+        assert at_that_time.take(done, at) == position
+        assert at_that_time.opening(position, at) <= at
+        done, warned, warnings = position, at, warnings + 1
+    assert plan(failed, zone).next(done) is None

@@ -128,3 +128,18 @@ async def test_running_an_event_again_keeps_the_story_of_what_it_changed(world: 
     await run_until_idle(world)
     assert await world.effects() == ["applied", "applied"]
     assert await world.rows("SELECT effects FROM webhook_events") == [({"changed": ["users"]},)]
+
+
+async def test_leases_are_renewed_around_rows_that_are_being_finished(world: World) -> None:
+    """A batch that finishes its rows one by one and a heartbeat that renews them all never wait for each other."""
+    await remember(world.url, [new_event(n) for n in range(3)])
+    lease = timedelta(minutes=5)
+    async with world.runner() as runner:
+        rows = await runner.claim("events", 3)
+        async with world.engine.begin() as batch:
+            await queue.hold(batch, rows[1])
+            async with asyncio.timeout(5), world.engine.begin() as heartbeat:
+                tokens = sorted({row.token for row in rows})
+                await queue.renew(heartbeat, tokens=tokens, worker=runner.worker, lease=lease)
+        renewed = await world.rows("SELECT id FROM queue WHERE lease_until > clock_timestamp() + interval '1 minute'")
+        assert {id_ for (id_,) in renewed} == {rows[0].id, rows[2].id}

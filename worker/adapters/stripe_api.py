@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 import stripe
 
 from worker.deps import assert_outside_transaction
-from worker.errors import Refused, TryLater, Unclear
+from worker.errors import Refused, TryLater, Unclear, Unconfigured
 from worker.ports import StripeApi
 from worker.settings import Settings
 
@@ -27,14 +27,15 @@ class NoKey:
     """Stands in for Stripe where no key is configured: what needs the API says so and is parked."""
 
     async def retrieve(self, path: str, **params: Any) -> dict[str, Any]:
-        """Never answers. Raises Refused."""
-        raise Refused(f"{PARKED} (wanted: GET /v1/{path}{' with parameters' if params else ''})")
+        """Never answers. Raises Unconfigured."""
+        raise Unconfigured(f"{PARKED} (wanted: GET /v1/{path}{' with parameters' if params else ''})")
 
     async def act(
         self, method: Literal["post", "delete"], path: str, *, idempotency_key: str, **params: Any
     ) -> dict[str, Any]:
-        """Never answers. Raises Refused."""
-        raise Refused(f"{PARKED} (wanted: {method.upper()} /v1/{path} as {idempotency_key}, {len(params)} parameters)")
+        """Never answers. Raises Unconfigured."""
+        wanted = f"{method.upper()} /v1/{path} as {idempotency_key}, {len(params)} parameters"
+        raise Unconfigured(f"{PARKED} (wanted: {wanted})")
 
 
 def _retry_after(headers: Mapping[str, str] | None) -> timedelta | None:
@@ -66,13 +67,18 @@ class StripeSdk:
     def __init__(self, key: str, *, base: str | None = None) -> None:
         """`base` is another address than Stripe's, for a stand-in."""
         stripe.enable_telemetry = False  # its first use would write into the home directory
+        self._carrier = stripe.HTTPXClient(timeout=TIMEOUT)
         self._client = stripe.StripeClient(
             key,
             stripe_version=API_VERSION,
             max_network_retries=NETWORK_RETRIES,
             base_addresses={"api": base} if base else None,
-            http_client=stripe.HTTPXClient(timeout=TIMEOUT),
+            http_client=self._carrier,
         )
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._carrier.close_async()
 
     async def retrieve(self, path: str, **params: Any) -> dict[str, Any]:
         """`GET /v1/{path}`. Raises TryLater when Stripe is away or limits us, Refused when it can never work."""

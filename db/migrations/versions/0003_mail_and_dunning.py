@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("bounced_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "status IN ('queued','sending','sent','bounced','suppressed','dead')", name=op.f("ck_emails_status")
@@ -108,8 +109,10 @@ def upgrade() -> None:
         sa.Column("done_step", sa.SmallInteger(), server_default="-1", nullable=False),
         sa.Column("next_step_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("grace_days", sa.SmallInteger(), server_default="0", nullable=False),
+        sa.Column("paused_by", sa.Text(), nullable=True),
         sa.Column("paused_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("turn", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("acting", sa.Text(), nullable=True),
         sa.Column("final_action", sa.Text(), nullable=True),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("recovered_cents", sa.BigInteger(), nullable=True),
@@ -122,6 +125,8 @@ def upgrade() -> None:
             "outcome IN ('recovered','lost','canceled','void','disputed','refunded','exempt')",
             name=op.f("ck_dunning_cases_outcome"),
         ),
+        sa.CheckConstraint("(status = 'paused') = (paused_by IS NOT NULL)", name=op.f("ck_dunning_cases_paused")),
+        sa.CheckConstraint("paused_by IN ('stripe','operator')", name=op.f("ck_dunning_cases_paused_by")),
         sa.CheckConstraint("status IN ('open','paused','closed')", name=op.f("ck_dunning_cases_status")),
         sa.ForeignKeyConstraint(["invoice_id"], ["invoices.id"], name=op.f("fk_dunning_cases_invoice_id")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_dunning_cases_user_id")),

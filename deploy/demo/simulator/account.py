@@ -15,7 +15,13 @@ from deploy.demo.simulator.timers import Clock
 
 DAY = 86_400
 
-WITH_PREVIOUS = {"charge.refunded", "customer.subscription.paused", "customer.subscription.resumed"}
+WITH_PREVIOUS = {
+    "charge.refunded",
+    "customer.subscription.paused",
+    "customer.subscription.resumed",
+    "payment_method.automatically_updated",
+    "payment_method.detached",
+}
 """Events besides `*.updated` that carry `previous_attributes`."""
 
 
@@ -101,6 +107,9 @@ class Account:
     """Test clocks, by id."""
 
     events: dict[str, Emitted] = field(default_factory=dict[str, Emitted])
+    undelivered: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    """The endpoints that have not accepted an event yet, by its id; an event that all have accepted is not here."""
+
     on_event: list[Callable[[Emitted], None]] = field(default_factory=list[Callable[[Emitted], None]])
     asked: Asked | None = None
     _last: dict[tuple[str, str], bytes] = field(default_factory=dict[tuple[str, str], bytes])
@@ -125,10 +134,11 @@ class Account:
         """Keep a new object; `indexed` names fields that the store is asked by."""
         return self.store.add(obj, *indexed)
 
-    def emit(self, type_: str, obj: Json, *, customer: str | None = None) -> Emitted:
+    def emit(self, type_: str, obj: Json, *, customer: str | None = None, twin: Emitted | None = None) -> Emitted:
         """Something happened to `obj`: the event is kept in every version, and whoever follows it inside acts.
 
-        `customer` tells by whose clock, where the object does not name its customer.
+        `customer` tells by whose clock, where the object does not name its customer. `twin` is an event of another
+        type that told of the same change (`refund.updated`, `charge.refund.updated`).
         """
         customer = customer or (obj["id"] if obj["object"] == "customer" else obj.get("customer"))
         event = Emitted(
@@ -142,6 +152,8 @@ class Account:
         )
         for version in self.versions:
             self._keep(event, version, obj)
+        if twin is not None:
+            event.previous.update(twin.previous)
         self.publish(event)
         for follow in LISTENERS.get(type_, ()):
             follow(self, obj)

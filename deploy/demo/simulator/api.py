@@ -2,14 +2,17 @@
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from urllib.parse import unquote
 
 import msgspec
 
 from deploy.demo.simulator import forms
 from deploy.demo.simulator.account import Account, Asked
 from deploy.demo.simulator.errors import Json, StripeError
+from deploy.demo.simulator.forms import Form
 from deploy.demo.simulator.registry import ROUTES
 from deploy.demo.simulator.render import CURRENT, expand, render
 
@@ -62,16 +65,20 @@ class Api:
             headers["idempotency-key"] = key
             if (kept := self.kept.get(key)) is not None:
                 return _again(kept, request, headers)
+        begun = False
         try:
             version = self._version(request)
             headers["stripe-version"] = version
-            shown = self._do(request, Asked(id_, key), version)
+            work, form = _understood(request)
+            begun = True
+            asked = None if request.path.startswith("/_sim/") else Asked(id_, key)  # customers and banks ask nobody
+            shown = self._do(work, form, asked, version)
             answer = Answer(200, _json(shown), headers)
         except StripeError as error:
             body = {"error": error.body | {"request_log_url": f"https://dashboard.stripe.com/test/logs/{id_}"}}
             answer = Answer(error.status, _json(body), headers)
         # As at Stripe, an answer is kept once the work has begun: what was refused before it may be asked again.
-        if key is not None and answer.status not in {401, 409, 429}:
+        if key is not None and begun and answer.status not in {409, 429}:
             self.kept[key] = Kept(request.method, request.path, request.body, answer)
         return answer
 
@@ -88,24 +95,28 @@ class Api:
             raise StripeError(f"Invalid Stripe API version: {version}")
         return version
 
-    def _do(self, request: Request, asked: Asked, version: str) -> Json:
-        for route in ROUTES:
-            if route.method != request.method or (found := route.pattern.fullmatch(request.path)) is None:
-                continue
+    def _do(self, work: Callable[[Account, Form], Json], form: Form, asked: Asked | None, version: str) -> Json:
+        self.account.asked = asked
+        try:
+            made = work(self.account, form)
+        finally:
+            self.account.asked = None
+        return expand(self.account, render(self.account, made, version), form.expand, version)
+
+
+def _understood(request: Request) -> tuple[Callable[[Account, Form], Json], Form]:
+    """What is to be done, and with what. Raises StripeError for an unknown address and for wrong parameters."""
+    for route in ROUTES:
+        if route.method == request.method and (found := route.pattern.fullmatch(request.path)) is not None:
             values = forms.parse(request.query if request.method in {"GET", "DELETE"} else request.body)
-            form = forms.read(route.form, values)
-            self.account.asked = asked
-            try:
-                made = route.answer(self.account, form, **found.groupdict())
-            finally:
-                self.account.asked = None
-            return expand(self.account, render(self.account, made, version), form.expand, version)
-        raise StripeError(
-            f"Unrecognized request URL ({request.method}: {request.path}). If you are trying to list objects, remove "
-            "the trailing slash. If you are trying to retrieve an object, make sure you passed a valid (non-empty) "
-            "identifier in your code.",
-            status=404,
-        )
+            names = {name: unquote(value) for name, value in found.groupdict().items()}
+            return partial(route.answer, **names), forms.read(route.form, values)
+    raise StripeError(
+        f"Unrecognized request URL ({request.method}: {request.path}). If you are trying to list objects, remove "
+        "the trailing slash. If you are trying to retrieve an object, make sure you passed a valid (non-empty) "
+        "identifier in your code.",
+        status=404,
+    )
 
 
 def _authorize(header: str) -> None:

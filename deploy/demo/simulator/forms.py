@@ -112,7 +112,13 @@ class ListForm(Form):
         """Whether the object was created in the range that was asked for."""
         if self.created is None:
             return True
-        return self.created.holds(obj["created"]) if isinstance(self.created, Range) else obj["created"] == self.created
+        moment = created(obj)
+        return self.created.holds(moment) if isinstance(self.created, Range) else moment == self.created
+
+
+def created(obj: Mapping[str, Any]) -> int:
+    """When an object was made; an invoice item calls it `date`."""
+    return obj["created"] if "created" in obj else obj["date"]
 
 
 def read(form: type[F], values: Json) -> F:
@@ -136,6 +142,13 @@ def _told(error: ValidationError) -> StripeError:
             return StripeError(f"Invalid integer: {first['input']}", code="parameter_invalid_integer", param=param)
         case "bool_parsing" | "bool_type":
             return StripeError(f"Invalid boolean: {first['input']}", param=param)
+        case "greater_than_equal" | "less_than_equal" as bound:
+            limit = first.get("ctx", {})["ge" if bound == "greater_than_equal" else "le"]
+            return StripeError(
+                f"This value must be {bound.removesuffix('_equal').replace('_', ' ')} or equal to {limit}.",
+                code="parameter_invalid_integer",
+                param=param,
+            )
         case _:
             return StripeError(f"Invalid {param}: {first['msg']}", param=param)
 

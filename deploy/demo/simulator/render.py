@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from deploy.demo.simulator.errors import Json, StripeError
 from deploy.demo.simulator.store import KINDS
 
@@ -12,14 +14,17 @@ if TYPE_CHECKING:
 CURRENT = "2026-10-28.endive"
 """The version of the account and of the SDK that we pin."""
 
+DEEPEST = 4
+"""Properties in a path to expand, a list's `data` among them: https://docs.stripe.com/expand#limits."""
+
 SHOWN = 10
 """Rows of a list inside an object that Stripe shows."""
 
 OLDER: dict[str, Callable[["Account", Json], None]] = {}
 """By kind: turns an object of the current shape into that of before basil (2025-03-31), in place."""
 
-INCLUDABLE: dict[tuple[str, str], Callable[["Account", Json], Json]] = {}
-"""Lists that an object shows only when they are expanded, such as an invoice's `payments`."""
+INCLUDABLE: dict[tuple[str, str], Callable[["Account", Json], Any]] = {}
+"""What an object shows only when it is expanded, such as an invoice's `payments`."""
 
 BASIL = "2025-03-31"
 
@@ -34,12 +39,10 @@ def before_basil(kind: str) -> Callable[[Callable[["Account", Json], None]], Cal
     return keep
 
 
-def includable(
-    kind: str, field: str
-) -> Callable[[Callable[["Account", Json], Json]], Callable[["Account", Json], Json]]:
-    """A list that is shown only when it is expanded."""
+def includable(kind: str, field: str) -> Callable[[Callable[["Account", Json], Any]], Callable[["Account", Json], Any]]:
+    """What is shown only when it is expanded: a list, an object, or plain values."""
 
-    def keep(show: Callable[["Account", Json], Json]) -> Callable[["Account", Json], Json]:
+    def keep(show: Callable[["Account", Json], Any]) -> Callable[["Account", Json], Any]:
         INCLUDABLE[kind, field] = show
         return show
 
@@ -48,23 +51,25 @@ def includable(
 
 def render(account: "Account", obj: Json, version: str) -> Json:
     """A copy of `obj` as `version` shows it."""
-    if obj["object"] == "list":  # a page of a listing: all its rows
+    if obj.get("object") == "list":  # a page of a listing: all its rows
         return obj | {"data": [render(account, row, version) for row in obj["data"]]}
     shown = cast("Json", _copy(obj))
-    if version < BASIL:
+    for inner in shown.values():
+        if isinstance(inner, dict) and cast("Json", inner).get("object") == "list":
+            _shorten(cast("Json", inner))
+    if version < BASIL and shown["object"] != "event":  # events stay in the version that they were made in
         _turn(account, shown)
     return shown
 
 
 def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        table = {name: _copy(inner) for name, inner in cast("Json", value).items()}
-        if table.get("object") == "list" and len(table["data"]) > SHOWN:
-            table |= {"data": table["data"][:SHOWN], "has_more": True}
-        return table
-    if isinstance(value, list):
-        return [_copy(inner) for inner in cast("list[Any]", value)]
-    return value
+    """Five times as quick as any walk."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def _shorten(rows: Json) -> None:
+    if len(rows["data"]) > SHOWN:
+        rows |= {"data": rows["data"][:SHOWN], "has_more": True}
 
 
 def _turn(account: "Account", value: Any) -> None:
@@ -83,8 +88,11 @@ def _turn(account: "Account", value: Any) -> None:
 def expand(account: "Account", shown: Json, paths: list[str], version: str) -> Json:
     """Put whole objects in the place of ids. Raises StripeError for a path that cannot be expanded."""
     for path in paths:
-        if path.count(".") > 4:  # noqa: PLR2004 - Stripe's limit, https://docs.stripe.com/expand#limits
-            raise StripeError(f"You cannot expand more than 4 levels of a property: {path}", param="expand")
+        if path.count(".") >= DEEPEST:
+            raise StripeError(
+                f"You cannot expand more than {DEEPEST} levels of a property. Property: {path}",
+                code="property_expansion_max_depth",
+            )
         _expand(account, shown, path.split("."), version, path)
     return shown
 
@@ -98,20 +106,28 @@ def _expand(account: "Account", at: Any, parts: list[str], version: str, path: s
         return
     table, (name, *rest) = cast("Json", at), parts
     show = INCLUDABLE.get((str(table.get("object")), name))
-    if name not in table and show is None:
-        raise StripeError(f"This property cannot be expanded ({path}).", param="expand")
+    if name == "id" or (name not in table and show is None):
+        raise _not_expandable(table, name)
     value = table.get(name)
     if show is not None and value is None:
         source = account.store.need(str(table["object"]), str(table["id"]))
-        table[name] = value = render(account, show(account, source), version)
+        made = show(account, source)  # an object, or plain values such as a price's tiers
+        table[name] = value = render(account, made, version) if "object" in (made or ()) else _copy(made)
     elif isinstance(value, str):
         table[name] = value = _whole(account, value, version)
+        if isinstance(value, str) and value.split("_", 1)[0] not in KINDS:
+            raise _not_expandable(table, name)
     elif isinstance(value, list):
         table[name] = value = [
             _whole(account, inner, version) if isinstance(inner, str) else inner for inner in cast("list[Any]", value)
         ]
     if rest:
         _expand(account, value, rest, version, path)
+
+
+def _not_expandable(table: Json, name: str) -> StripeError:
+    hint = f" You may want to try expanding 'data.{name}' instead." if table.get("object") == "list" else ""
+    return StripeError(f"This property cannot be expanded ({name}).{hint}")
 
 
 def _whole(account: "Account", id: str, version: str) -> Any:

@@ -5,8 +5,8 @@ import string
 from collections import defaultdict
 from collections.abc import Iterable
 
-from deploy.demo.simulator.errors import Json, missing
-from deploy.demo.simulator.forms import ListForm
+from deploy.demo.simulator.errors import Json, StripeError, missing
+from deploy.demo.simulator.forms import ListForm, created
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
@@ -14,9 +14,10 @@ KINDS = {
     "acct": "account", "cbtxn": "customer_balance_transaction", "ch": "charge", "clock": "test_helpers.test_clock",
     "cn": "credit_note", "cnli": "credit_note_line_item", "cs": "checkout.session", "cus": "customer",
     "di": "discount", "du": "dispute", "evt": "event", "ii": "invoiceitem", "il": "line_item", "in": "invoice",
-    "inpay": "invoice_payment", "pi": "payment_intent", "pm": "payment_method", "po": "payout", "price": "price",
-    "prod": "product", "promo": "promotion_code", "re": "refund", "seti": "setup_intent", "si": "subscription_item",
-    "sub": "subscription", "txi": "tax_id", "txn": "balance_transaction", "txr": "tax_rate", "we": "webhook_endpoint",
+    "inpay": "invoice_payment", "issfr": "radar.early_fraud_warning", "pi": "payment_intent", "pm": "payment_method",
+    "po": "payout", "price": "price", "prod": "product", "promo": "promotion_code", "py": "charge", "pyr": "refund",
+    "re": "refund", "seti": "setup_intent", "si": "subscription_item", "sub": "subscription", "txi": "tax_id",
+    "txn": "balance_transaction", "txr": "tax_rate", "we": "webhook_endpoint",
 }  # fmt: skip
 """The kind of object that an id's prefix tells; coupons alone have ids that their makers choose."""
 
@@ -90,15 +91,20 @@ class Store:
         return {kind: list(rows.values()) for kind, rows in self._kinds.items()}
 
 
-def page(rows: Iterable[Json], form: ListForm, url: str) -> Json:
-    """One page of `rows` (oldest first, as the store gives them), newest first, as Stripe lists."""
-    found = [row for row in rows if form.holds(row)]
-    found.sort(key=lambda row: row["created"])  # stable: of one second, the later made stays later
-    found.reverse()
+def page(rows: Iterable[Json], form: ListForm, url: str, *, newest_first: bool = True) -> Json:
+    """One page of `rows` (oldest first, as the store gives them), newest first, as Stripe lists; or as they stand."""
+    found = list(rows)
+    if newest_first:
+        found = [row for row in found if form.holds(row)]
+        found.sort(key=created)  # stable: of one second, the later made stays later
+        found.reverse()
     start, end = 0, min(form.limit, len(found))
     if form.starting_after is not None:
         start = _place(found, form.starting_after, "starting_after") + 1
         end = start + form.limit
+        if form.ending_before is not None:
+            _place(found, form.ending_before, "ending_before")
+            raise StripeError("Received both starting_after and ending_before parameters. Please pass in only one.")
     elif form.ending_before is not None:
         end = _place(found, form.ending_before, "ending_before")
         start = max(0, end - form.limit)

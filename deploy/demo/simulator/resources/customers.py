@@ -7,7 +7,9 @@ from pydantic import BeforeValidator
 from deploy.demo.simulator.account import Account
 from deploy.demo.simulator.errors import Json, StripeError
 from deploy.demo.simulator.forms import Form, ListForm, Metadata, Part, Text, merge_metadata
+from deploy.demo.simulator.invoicing import balances
 from deploy.demo.simulator.registry import route
+from deploy.demo.simulator.render import includable
 from deploy.demo.simulator.store import page
 
 
@@ -62,7 +64,6 @@ class List(ListForm):
     email: str | None = None
 
 
-@route("POST", "/v1/customers", Create)
 def create(a: Account, form: Create) -> Json:
     """A new customer, living by the account's clock or by a test clock."""
     if form.test_clock is not None:
@@ -102,13 +103,12 @@ def create(a: Account, form: Create) -> Json:
     )
     _write(a, customer, form)
     a.emit("customer.created", customer)
+    _balance(a, customer, form.balance, "initial")
     return customer
 
 
 def _write(a: Account, customer: Json, form: Write) -> None:
-    customer |= form.given(
-        "name", "email", "phone", "description", "preferred_locales", "invoice_prefix", "tax_exempt", "balance"
-    )
+    customer |= form.given("name", "email", "phone", "description", "preferred_locales", "invoice_prefix", "tax_exempt")
     if "address" in form.model_fields_set:
         customer["address"] = form.address.model_dump() if form.address else None
     if form.invoice_settings is not None:
@@ -124,6 +124,13 @@ def _write(a: Account, customer: Json, form: Write) -> None:
                 )
         customer["invoice_settings"] |= form.invoice_settings.given("default_payment_method", "footer")
     customer["metadata"] = merge_metadata(customer["metadata"], form.metadata)
+
+
+def _balance(a: Account, customer: Json, balance: int | None, type_: str) -> None:
+    """A balance that is set is reached by a transaction."""
+    if balance is not None and balance != customer["balance"]:
+        currency = customer["currency"] or "usd"
+        balances.adjust(a, customer, balance - customer["balance"], type_=type_, currency=currency)
 
 
 @route("GET", "/v1/customers", List)
@@ -146,6 +153,7 @@ def update(a: Account, form: Write, id: str) -> Json:
     """Change what is given."""
     customer = living(a, id)
     _write(a, customer, form)
+    _balance(a, customer, form.balance, "adjustment")
     a.updated(customer)
     return customer
 
@@ -156,3 +164,15 @@ def living(a: Account, id: str, param: str = "id") -> Json:
     if "deleted" in customer:
         raise StripeError(f"No such customer: '{id}'", status=404, code="resource_missing", param=param)
     return customer
+
+
+@includable("customer", "tax")
+def tax(a: Account, customer: Json) -> Json:
+    """How Stripe Tax would see the customer; this account does not use it."""
+    return {"automatic_tax": "unrecognized_location", "ip_address": None, "location": None, "provider": "stripe"}
+
+
+@includable("customer", "invoice_credit_balance")
+def invoice_credit_balance(a: Account, customer: Json) -> Json:
+    """The balance by currency."""
+    return {customer["currency"]: customer["balance"]} if customer["balance"] and customer["currency"] else {}

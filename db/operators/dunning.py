@@ -1,0 +1,153 @@
+"""Operators look at the invoices that are dunned, and read the story of one: its steps, letters, and who did what."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.operators.actions import UnknownIdsError
+from db.operators.filters import BadFilterError, moment, one_of, plain
+from db.states import CaseOutcome, CaseStatus
+
+ALL = "all"
+"""Every case, also those that are closed."""
+
+Case = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFilter:
+    """Cases by what is known of them; None leaves a field open. `since` ≤ opened < `until`."""
+
+    statuses: tuple[str, ...]
+    outcome: str | None = None
+    customer: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        now: datetime,
+        status: str | None = None,
+        outcome: str | None = None,
+        customer: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> "CaseFilter":
+        """The filter that was typed: without a status or outcome, those that are not closed. Raises BadFilterError."""
+        ended = one_of("outcome", outcome, CaseOutcome)
+        if status == ALL or (not status and ended is not None):
+            statuses = tuple(one.value for one in CaseStatus)
+        else:
+            chosen = one_of("status", status, CaseStatus)
+            statuses = (CaseStatus.OPEN.value, CaseStatus.PAUSED.value) if chosen is None else (chosen.value,)
+        if ended is not None and CaseStatus.CLOSED.value not in statuses:
+            raise BadFilterError("outcome", "only closed cases have one: leave --status out")
+        return cls(
+            statuses,
+            ended and ended.value,
+            plain("customer", customer),
+            moment("since", since, now),
+            moment("until", until, now),
+        )
+
+
+_COLUMNS = """
+    c.id, c.stripe_invoice_id, i.invoice_number, c.stripe_customer_id, c.stripe_subscription_id, u.name, u.email,
+    u.dunning_status, c.status, c.outcome, c.reason, c.opened_by, c.currency, c.amount_cents,
+    i.status AS invoice_status, i.amount_remaining_cents, c.decline_code, c.attempt_count, c.next_payment_attempt,
+    c.policy, jsonb_array_length(c.steps) AS steps_total, c.done_step, c.next_step_at, c.grace_days, c.paused_by,
+    c.paused_until, c.acting, c.final_action, c.failed_at, c.opened_at, c.closed_at, c.recovered_cents,
+    c.recovered_after_step, c.timezone
+"""
+_FROM = """
+    FROM dunning_cases c LEFT JOIN invoices i USING (stripe_invoice_id) LEFT JOIN users u ON u.id = c.user_id
+"""
+_LIST = text(
+    f"""
+    SELECT {_COLUMNS} {_FROM}
+    WHERE c.status = ANY(:statuses) AND (CAST(:outcome AS text) IS NULL OR c.outcome = :outcome)
+      AND (CAST(:customer AS text) IS NULL OR c.stripe_customer_id = :customer)
+      AND (CAST(:since AS timestamptz) IS NULL OR c.opened_at >= :since)
+      AND (CAST(:until AS timestamptz) IS NULL OR c.opened_at < :until)
+      AND (CAST(:after AS bigint) IS NULL OR c.id < :after)
+    ORDER BY c.id DESC LIMIT :limit
+    """
+)
+_ONE = text(f"SELECT {_COLUMNS}, c.steps AS policy_steps, c.hours AS policy_hours {_FROM} WHERE c.id = :id")
+_TAKEN = text(
+    """
+    SELECT s.position, s.outcome, s.letter, s.action, s.due_at, s.taken_at, s.read_from, s.detail, s.email_id,
+           e.status AS email_status
+    FROM dunning_steps s LEFT JOIN emails e ON e.id = s.email_id WHERE s.case_id = :id ORDER BY s.position
+    """
+)
+_LETTERS = text(
+    """
+    SELECT id, key, template, recipient, status, reason, subject, created_at, sent_at FROM emails
+    WHERE stripe_invoice_id = :invoice ORDER BY id
+    """
+)
+_AUDIT = text(
+    """
+    SELECT created_at, who, action, why FROM audit_log
+    WHERE target = :invoice AND action LIKE 'dunning.%' ORDER BY id
+    """
+)
+_FIND = text(
+    """
+    SELECT stripe_invoice_id FROM invoices
+    WHERE stripe_invoice_id = :ref OR invoice_number = :ref OR stripe_number = :ref OR id::text = :ref
+    ORDER BY (stripe_invoice_id = :ref) DESC, (invoice_number = :ref) DESC, id DESC LIMIT 1
+    """
+)
+
+
+async def list_cases(conn: AsyncConnection, wanted: CaseFilter, *, limit: int, after: int | None = None) -> list[Case]:
+    """The cases that match, newest first; `after` is the last id of the page before."""
+    rows = await conn.execute(
+        _LIST,
+        {
+            "statuses": list(wanted.statuses),
+            "outcome": wanted.outcome,
+            "customer": wanted.customer,
+            "since": wanted.since,
+            "until": wanted.until,
+            "after": after,
+            "limit": limit,
+        },
+    )
+    return [dict(row) for row in rows.mappings()]
+
+
+async def invoice_of(conn: AsyncConnection, ref: str) -> str:
+    """Stripe's id of an invoice, by that id, its number, or our id. Raises UnknownIdsError."""
+    name = plain("id", ref)
+    found = None if name is None else (await conn.execute(_FIND, {"ref": name})).scalar()
+    if found is None:
+        raise UnknownIdsError("invoice", [ref])
+    return found
+
+
+async def case_story(conn: AsyncConnection, invoice: str) -> Case:
+    """All that is known of an invoice's case (Stripe's id). Raises UnknownIdsError when it has none."""
+    case_id = (
+        await conn.execute(text("SELECT id FROM dunning_cases WHERE stripe_invoice_id = :i"), {"i": invoice})
+    ).scalar()
+    if case_id is None:
+        raise UnknownIdsError("dunning case", [invoice])
+    row = (await conn.execute(_ONE, {"id": case_id})).mappings().one()
+    return {
+        **dict(row),
+        "taken": _rows(await conn.execute(_TAKEN, {"id": case_id})),
+        "letters": _rows(await conn.execute(_LETTERS, {"invoice": invoice})),
+        "audit": _rows(await conn.execute(_AUDIT, {"invoice": invoice})),
+    }
+
+
+def _rows(found: Any) -> list[dict[str, Any]]:
+    return [dict(row) for row in found.mappings()]

@@ -1,0 +1,81 @@
+"""Customers, and what belongs to a customer, as the ledger must have them."""
+
+from collections.abc import Iterator
+
+from deploy.demo.compare_rows import Kept, Table, View, part, ref, sub
+
+DELETED = {"deleted": "t.deleted_at IS NOT NULL"}
+
+
+def users(view: View) -> Iterator[Kept]:
+    """Every customer; of a deleted one only that it was deleted, for Stripe shows no more."""
+    for obj in view.all("customer"):
+        if obj.get("deleted"):
+            yield Kept(obj["id"], {"deleted": True})
+            continue
+        address = {name: value for name, value in part(obj, "address").items() if value}
+        yield Kept(
+            obj["id"],
+            {
+                "deleted": False,
+                "email": obj["email"],
+                "name": obj["name"],
+                "phone": obj["phone"],
+                "description": obj["description"],
+                "address": address or None,
+                "currency": obj["currency"],
+                "locale": next(iter(obj["preferred_locales"] or ()), None),
+                "company": obj["metadata"].get("company"),
+                "timezone": obj["metadata"].get("timezone"),
+                "balance_cents": obj["balance"],
+                "delinquent": obj["delinquent"],
+                "tax_exempt": obj["tax_exempt"],
+                "default_payment_method_id": ref(sub(obj, "invoice_settings", "default_payment_method")),
+                "stripe_discount_id": ref(obj.get("discount")),
+                "metadata": obj["metadata"],
+            },
+        )
+
+
+def payment_methods(view: View) -> Iterator[Kept]:
+    """Stripe tells of a method when it is attached; one that never was may be unknown here."""
+    for obj in view.all("payment_method"):
+        details = part(obj, obj["type"])
+        yield Kept(
+            obj["id"],
+            {
+                "stripe_customer_id": ref(obj["customer"]),
+                "type": obj["type"],
+                "brand": details.get("brand") or details.get("bank_name"),
+                "last4": details.get("last4"),
+                "exp_month": details.get("exp_month"),
+                "exp_year": details.get("exp_year"),
+                "country": details.get("country"),
+                "funding": details.get("funding"),
+                "fingerprint": details.get("fingerprint"),
+            },
+            told=obj["customer"] is not None,
+        )
+
+
+def tax_ids(view: View) -> Iterator[Kept]:
+    """Tax numbers and whether they were verified."""
+    for obj in view.all("tax_id"):
+        yield Kept(
+            obj["id"],
+            {
+                "deleted": False,
+                "stripe_customer_id": ref(obj["customer"]),
+                "type": obj["type"],
+                "value": obj["value"],
+                "country": obj["country"],
+                "verification_status": sub(obj, "verification", "status"),
+            },
+        )
+
+
+CUSTOMERS = (
+    Table("customer", "users t", "t.stripe_customer_id", users, DELETED),
+    Table("payment_method", "payment_methods t", "t.stripe_payment_method_id", payment_methods),
+    Table("tax_id", "tax_ids t", "t.stripe_tax_id", tax_ids, DELETED),
+)

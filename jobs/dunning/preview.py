@@ -1,0 +1,82 @@
+"""What would happen with an unpaid invoice in the coming weeks, if nobody paid and nobody stepped in."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db import dunning as rows
+from db.states import CaseStatus
+from jobs.dunning.cases import plan_of
+from jobs.dunning.policies import choose, policies
+from jobs.dunning.reading import from_books, zone
+from jobs.rules.dunning import LAST_LOOK, Action, Ended, Plan, Suspended, ended, letter_for
+
+DAYS = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A step to come. `at` is in the customer's time zone."""
+
+    position: int
+    at: datetime
+    letter: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The coming steps of an invoice; `why` tells why there are none, or what must happen first."""
+
+    invoice: str
+    policy: str
+    steps: tuple[Planned, ...] = ()
+    why: str | None = None
+    given_up_at: datetime | None = None
+    """When the case would be closed as lost."""
+
+
+async def preview(conn: AsyncConnection, invoice: str, now: datetime, *, within: timedelta = DAYS) -> Preview | None:
+    """What the ledger says will happen `within` that time; None when it does not know the invoice.
+
+    An invoice without a case is shown as if its payment failed now.
+    """
+    booked = (await from_books(conn, [invoice])).get(invoice)
+    if booked is None:
+        return None
+    seen = booked.reading
+    case = (await rows.cases_of(conn, [invoice])).get(invoice)
+    if case is None:
+        policy = choose(
+            await policies(conn),
+            tier=booked.row["tier"],
+            currency=seen.currency,
+            amount=seen.standing.remaining,
+            collection_method=booked.row["collection_method"],
+        )
+        name, done, warnings = policy.name, -1, 0
+        plan = Plan(policy.steps, policy.hours, now, zone(seen.person.timezone))
+        verdict = ended(seen.standing)
+        why = verdict.reason if isinstance(verdict, Ended) else "no payment of it failed: as if one failed now"
+        stopped = isinstance(verdict, Ended)
+    else:
+        name, done, warnings, plan = case.policy, case.done_step, case.taken, plan_of(case)
+        stopped = case.status == CaseStatus.CLOSED or (case.status == CaseStatus.PAUSED and case.paused_until is None)
+        why = None if case.status == CaseStatus.OPEN else f"{case.status}: {case.reason}"
+        if case.paused_until is not None:
+            now = max(now, case.paused_until)
+    if isinstance(verdict := ended(seen.standing), Suspended) and why is None:
+        stopped, why = True, verdict.reason
+    if stopped:
+        return Preview(invoice, name, why=why)
+    steps = [
+        Planned(position, at, letter_for(step.letter, sent=seen.sent, confirm=seen.confirm), step.action.value)
+        for position, at in plan.forecast(done, now, warnings=warnings)
+        for step in (plan.steps[position],)
+    ]
+    end = steps[-1].at if steps else (plan.warned_at or now)
+    canceled = bool(steps) and steps[-1].action == Action.CANCEL_AT_STRIPE
+    given_up = end if canceled else end + LAST_LOOK
+    horizon = now + within
+    return Preview(invoice, name, tuple(step for step in steps if step.at <= horizon), why, given_up)

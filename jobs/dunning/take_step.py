@@ -1,0 +1,142 @@
+"""The day of a step has come: the invoice is read afresh, and what is due is done, once; or the case ends."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from db import dunning as rows
+from db import ledger
+from db.dunning import Case, StepRow
+from db.states import CaseOutcome, CaseStatus, QueueName
+from jobs.dunning import letters
+from jobs.dunning.cases import (
+    BY_OPERATOR,
+    BY_STRIPE,
+    LOOK_AGAIN,
+    go_on,
+    judge,
+    keep,
+    next_turn,
+    plan_of,
+    stage_action,
+)
+from jobs.dunning.cases import close as close_case
+from jobs.dunning.fresh import read_afresh
+from jobs.dunning.reading import Reading, from_books, zone
+from jobs.rules.dunning import LAST_LOOK, Action, Ended, Plan
+from worker.deps import Deps, Tx
+from worker.errors import TryLater
+from worker.registry import job
+
+TRIES = 100
+"""Stripe may be away for a day or two (a try waits an hour at most): no step is lost by that."""
+
+BUSY = timedelta(seconds=1)
+
+NOTHING_TO_ACT_ON = "the invoice has no subscription: there was nothing to {action}"
+
+
+@job(queue=QueueName.BATCH, tries=TRIES, timeout=timedelta(seconds=90))
+async def take_step(d: Deps, case_id: int, turn: int, forced: bool = False) -> None:  # noqa: FBT001, FBT002 - a job's arguments have names
+    """Take what is due of a case in its present `turn`; a job of an older turn does nothing."""
+    async with d.tx() as tx:
+        case = await rows.case_by_id(tx.conn, case_id)
+    if case is None or case.turn != turn or case.status == CaseStatus.CLOSED:
+        return
+    seen = await read_afresh(d, case)
+    async with d.tx() as tx:
+        await lock(tx, case)
+        case = await rows.case_by_id(tx.conn, case_id)
+        if case is None or case.turn != turn or case.status == CaseStatus.CLOSED:
+            return
+        case.timezone = str(zone(seen.person.timezone, d.settings.billing_default_timezone))
+        await judge(tx, case, seen)
+        if case.status != CaseStatus.CLOSED and case.turn == turn:
+            await _turn(tx, case, seen, forced=forced)
+        await keep(tx, [case])
+
+
+@job(queue=QueueName.BATCH, tries=TRIES)
+async def follow_case(d: Deps, case_id: int) -> None:
+    """An event concerned the case while another worker held its customer: the case follows the books now."""
+    async with d.tx() as tx:
+        case = await rows.case_by_id(tx.conn, case_id)
+        if case is None:
+            return
+        await lock(tx, case)
+        case = await rows.case_by_id(tx.conn, case_id)
+        if case is not None:
+            found = await from_books(tx.conn, [case.stripe_invoice_id])
+            if case.stripe_invoice_id in found and await judge(tx, case, found[case.stripe_invoice_id].reading):
+                await keep(tx, [case])
+
+
+async def lock(tx: Tx, case: Case) -> None:
+    """Hold the case's customer until the transaction ends. Raises TryLater: nobody waits for a lock."""
+    if not await ledger.try_lock(tx.conn, {case.lock}):
+        raise TryLater("another worker is at work on the same customer", after=BUSY)
+
+
+async def _turn(tx: Tx, case: Case, seen: Reading, *, forced: bool) -> None:
+    """What this turn brings; each way out stages the next one."""
+    if case.paused_by == BY_STRIPE:
+        await next_turn(tx, case, tx.now + LOOK_AGAIN)
+        return
+    if case.paused_by == BY_OPERATOR:
+        if case.paused_until is None or case.paused_until > tx.now:
+            return
+        await go_on(tx, case)
+        return
+    if case.done_step >= case.last:
+        await _last_look(tx, case)
+        return
+    plan = plan_of(case)
+    position = case.done_step + 1 if forced else plan.take(case.done_step, tx.now)
+    at = tx.now if forced else _opens(plan, case, position, tx.now)
+    if position is None or at > tx.now:
+        await next_turn(tx, case, at)
+    else:
+        await _take(tx, case, seen, plan, position)
+
+
+def _opens(plan: Plan, case: Case, position: int | None, now: datetime) -> datetime:
+    """When the next step may be taken: when it is due, and not at night."""
+    if position is None:
+        return plan.next(case.done_step) or now
+    return plan.opening(position, now)
+
+
+async def _last_look(tx: Tx, case: Case) -> None:
+    if case.acting is not None or (case.next_step_at is not None and case.next_step_at > tx.now):
+        await next_turn(tx, case, max(case.next_step_at or tx.now, tx.now + LOOK_AGAIN))
+        return
+    reason = f"nothing came in the {LAST_LOOK.days} days after the last step"
+    await close_case(tx, case, Ended(CaseOutcome.LOST, reason), None)
+
+
+async def _take(tx: Tx, case: Case, seen: Reading, plan: Plan, position: int) -> None:
+    """Do the step at `position`, and write down those that it takes the place of."""
+    now, step = tx.now, plan.steps[position]
+    passed = [
+        StepRow(case.id, n, "collapsed", plan.due(n), now, plan.steps[n].letter, read_from=seen.source)
+        for n in range(case.done_step + 1, position)
+    ]
+    due = plan.due(position)
+    after = replace(plan, warned_at=now, only_warning=case.taken == 0)
+    action, letter, email, detail = step.action, None, None, None
+    if action in {Action.CANCEL_AT_STRIPE, Action.PAUSE_COLLECTION}:
+        if case.stripe_subscription_id is None:
+            detail = NOTHING_TO_ACT_ON.format(action=action.partition("_")[0])
+        else:
+            case.acting = action
+    else:
+        letter, email = await letters.stage_step(tx, case, seen, after, position)
+        detail = letters.NO_ADDRESS if email is None else None
+        if action is Action.MARK_BLOCKED:
+            case.final_action = action
+    told = None if action is Action.NONE else action.value
+    taken = StepRow(case.id, position, "taken", due, now, letter, told, email, seen.source, detail)
+    await rows.add_steps(tx.conn, [*passed, taken])
+    case.done_step, case.taken, case.last_taken, case.warned_at = position, case.taken + 1, position, now
+    await next_turn(tx, case, after.next(position) or now + LAST_LOOK)
+    if case.acting is not None:
+        await stage_action(tx, case)

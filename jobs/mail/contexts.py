@@ -1,0 +1,345 @@
+"""What each letter tells, as data: a letter that was staged in a row today is written by tomorrow's template."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from db.money import Money
+
+Currency = Annotated[str, Meta(pattern="^[a-z]{3}$")]
+Instant = Annotated[datetime, Meta(tz=True)]
+Link = Annotated[str, Meta(pattern=r"^https?://[^\s<>\"]+$")]
+Count = Annotated[int, Meta(ge=0)]
+Ordinal = Annotated[int, Meta(ge=1)]
+
+
+class _Data(msgspec.Struct, frozen=True, kw_only=True):
+    """JSON in a row; what a newer version added is passed over by an older one."""
+
+
+class Amount(msgspec.Struct, frozen=True):
+    """Minor units of a currency, as Stripe writes both."""
+
+    amount: int
+    currency: Currency
+
+    @classmethod
+    def of(cls, money: Money) -> "Amount":
+        """`money`, as data."""
+        return cls(money.minor, money.currency)
+
+
+class UnitPrice(_Data, frozen=True, kw_only=True):
+    """What `per` units cost, in minor units, which may be parts of one: Stripe's `unit_amount_decimal`."""
+
+    amount: Decimal
+    currency: Currency
+    per: Ordinal = 1
+
+
+class Method(_Data, frozen=True, kw_only=True):
+    """How was paid: Stripe's code of the card's brand (`visa`) or of the method (`sepa_debit`)."""
+
+    brand: str
+    last4: str | None = None
+
+
+class Line(_Data, frozen=True, kw_only=True):
+    """A line of an invoice; `amount` is negative for a credit."""
+
+    description: str
+    amount: Amount
+
+
+class Span(_Data, frozen=True, kw_only=True):
+    """A period of instants; `last` is where the next one begins."""
+
+    first: Instant
+    last: Instant
+
+
+class Days(_Data, frozen=True, kw_only=True):
+    """A period of days, from the first to the last of them."""
+
+    first: date
+    last: date
+
+
+class Action(StrEnum):
+    """What ends a dunning case that nobody paid."""
+
+    BLOCK = "block"
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    NONE = "none"
+
+
+class Audience(StrEnum):
+    """Who reads a letter."""
+
+    CUSTOMER = "customer"
+    PARTNER = "partner"
+    OPERATOR = "operator"
+
+
+class _ToSomeone(_Data, frozen=True, kw_only=True):
+    name: str | None = None
+
+
+class _OfInvoice(_ToSomeone, frozen=True, kw_only=True):
+    """`link` is Stripe's `hosted_invoice_url`."""
+
+    number: str
+    amount: Amount
+    link: Link | None = None
+
+
+class Receipt(_OfInvoice, frozen=True, kw_only=True):
+    """An invoice was paid; `amount` is what was paid, `discount` is negative."""
+
+    paid_at: Instant
+    method: Method | None = None
+    period: Span | None = None
+    lines: list[Line] = []
+    subtotal: Amount | None = None
+    discount: Amount | None = None
+    tax: Amount | None = None
+    total: Amount | None = None
+    pdf_link: Link | None = None
+
+
+class PaymentFailed(_OfInvoice, frozen=True, kw_only=True):
+    """A charge failed; `hard`: Stripe's lists say that the same card cannot work again. Codes are Stripe's."""
+
+    hard: bool
+    decline_code: str | None
+    attempt_count: Count
+    next_payment_attempt: Instant | None
+    method: Method | None = None
+
+
+class ActionRequired(_OfInvoice, frozen=True, kw_only=True):
+    """The bank wants the customer to confirm (3-D Secure), before `expires_at` where there is such a time."""
+
+    expires_at: Instant | None = None
+    method: Method | None = None
+
+
+class _Arrears(_OfInvoice, frozen=True, kw_only=True):
+    """`amount` is what is still open; `final_on` is when `action` follows."""
+
+    due_since: Instant
+    days_overdue: Ordinal
+    action: Action
+    final_on: Instant | None
+
+
+class DunningReminder(_Arrears, frozen=True, kw_only=True):
+    """A reminder, the first being 1."""
+
+    reminder: Ordinal
+    next_payment_attempt: Instant | None = None
+
+
+class FinalNotice(_Arrears, frozen=True, kw_only=True):
+    """The last letter before `action`."""
+
+
+class AccessSuspended(_OfInvoice, frozen=True, kw_only=True):
+    """`action` was done; NONE is no reason to write."""
+
+    action: Action
+    suspended_at: Instant
+    product: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.action is Action.NONE:
+            raise ValueError("nothing was suspended, so there is nothing to tell")
+
+
+class Recovered(_OfInvoice, frozen=True, kw_only=True):
+    """What was open is paid; `restored`: access was away, and is back."""
+
+    paid_at: Instant
+    restored: bool
+    method: Method | None = None
+
+
+class TrialEnding(_ToSomeone, frozen=True, kw_only=True):
+    """A trial ends; without `method` nothing can be charged then."""
+
+    product: str
+    trial_end: Instant
+    amount: Amount
+    interval: Literal["day", "week", "month", "year"]
+    interval_count: Ordinal = 1
+    method: Method | None = None
+    link: Link | None = None
+
+
+class CardExpiring(_ToSomeone, frozen=True, kw_only=True):
+    """A card expires at the end of a month; `expires` is any day of it."""
+
+    method: Method
+    expires: date
+    next_charge_at: Instant | None = None
+    next_amount: Amount | None = None
+    link: Link | None = None
+
+
+class Refund(_ToSomeone, frozen=True, kw_only=True):
+    """`amount` of `payment` goes back. Business days until it is there: Stripe says 5 to 10.
+
+    https://docs.stripe.com/refunds
+    """
+
+    amount: Amount
+    full: bool
+    payment: Amount
+    paid_at: Instant
+    refunded_at: Instant
+    number: str | None = None
+    method: Method | None = None
+    days_least: Ordinal = 5
+    days_most: Ordinal = 10
+    link: Link | None = None
+
+
+class DisputeNotice(_Data, frozen=True, kw_only=True):
+    """To operators. `reason` is Stripe's; links lead to Stripe's dashboard; `name` is the customer's."""
+
+    amount: Amount
+    reason: str
+    dispute: str
+    payment: str
+    link: Link
+    payment_link: Link | None = None
+    evidence_due_by: Instant | None = None
+    name: str | None = None
+    email: str | None = None
+    number: str | None = None
+
+
+class PartnerInvoice(_OfInvoice, frozen=True, kw_only=True):
+    """To an API partner; `amount` is the total; `attached`: its PDF goes with the letter."""
+
+    period: Days
+    due_on: date
+    lines: list[Line] = []
+    tax: Amount | None = None
+    attached: bool = False
+
+
+class InvoiceOverdue(_OfInvoice, frozen=True, kw_only=True):
+    """An invoice that is paid by transfer (`send_invoice`) is late; `amount` is what is still open."""
+
+    due_on: Instant
+    days_overdue: Ordinal
+
+
+class _Usage(_ToSomeone, frozen=True, kw_only=True):
+    """API calls since `period.first`; `overage` None: beyond the limit calls are refused, not charged."""
+
+    used: Count
+    limit: Ordinal
+    period: Span
+    overage: UnitPrice | None
+    link: Link | None = None
+
+    @property
+    def percent(self) -> int:
+        """Whole percents used, rounded down, so that 100 is said only when it is true."""
+        return self.used * 100 // self.limit
+
+
+class Usage80(_Usage, frozen=True, kw_only=True):
+    """Four fifths of the allowance are used."""
+
+
+class Usage100(_Usage, frozen=True, kw_only=True):
+    """All of the allowance is used."""
+
+
+class Totals(_Data, frozen=True, kw_only=True):
+    """A currency's sum, in our books and at Stripe."""
+
+    here: Amount
+    there: Amount
+
+    @property
+    def difference(self) -> Amount:
+        """What we have more than Stripe."""
+        here, there = (Money(one.amount, one.currency) for one in (self.here, self.there))
+        return Amount.of(here - there)
+
+
+class Difference(_Data, frozen=True, kw_only=True):
+    """How many differences of one class were found, and how many of them were mended."""
+
+    name: str
+    count: Count
+    repaired: Count = 0
+
+
+class ReconciliationReport(_Data, frozen=True, kw_only=True):
+    """To operators: our books against Stripe's, from `since` until `until`."""
+
+    since: Instant
+    until: Instant
+    finished_at: Instant
+    run_seconds: Count
+    compared: Count
+    totals: list[Totals]
+    differences: list[Difference]
+    link: Link | None = None
+
+    @property
+    def found(self) -> int:
+        """How many differences there are in all."""
+        return sum(one.count for one in self.differences)
+
+    @property
+    def left(self) -> int:
+        """How many of them are not mended."""
+        return self.found - sum(one.repaired for one in self.differences)
+
+
+Context = _Data
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A kind of letter: what its template needs, and who reads it."""
+
+    context: type[Context]
+    audience: Audience = Audience.CUSTOMER
+
+
+LETTERS: Mapping[str, Letter] = MappingProxyType(
+    {
+        "receipt": Letter(Receipt),
+        "payment_failed": Letter(PaymentFailed),
+        "action_required": Letter(ActionRequired),
+        "dunning_reminder": Letter(DunningReminder),
+        "final_notice": Letter(FinalNotice),
+        "access_suspended": Letter(AccessSuspended),
+        "recovered": Letter(Recovered),
+        "trial_ending": Letter(TrialEnding),
+        "card_expiring": Letter(CardExpiring),
+        "refund": Letter(Refund),
+        "dispute_notice": Letter(DisputeNotice, Audience.OPERATOR),
+        "partner_invoice": Letter(PartnerInvoice, Audience.PARTNER),
+        "invoice_overdue": Letter(InvoiceOverdue),
+        "usage_80": Letter(Usage80, Audience.PARTNER),
+        "usage_100": Letter(Usage100, Audience.PARTNER),
+        "reconciliation_report": Letter(ReconciliationReport, Audience.OPERATOR),
+    }
+)
+"""Every letter, by the name under which it lies in rows; renaming one orphans what is staged."""

@@ -1,0 +1,133 @@
+"""A staged letter is handed to its carrier and recorded; a second copy takes a crash between the two, and is told."""
+
+from datetime import timedelta
+from email.message import EmailMessage
+from email.utils import parseaddr
+
+from db import emails
+from db.emails import StoredEmail
+from db.states import EmailStatus, QueueName
+from jobs.mail.brand import brand_from
+from jobs.mail.render import Rendered, message, render
+from worker import telemetry
+from worker.deps import Deps, Tx
+from worker.errors import Refused, TryLater, Unclear, Undeliverable
+from worker.failures import describe
+from worker.registry import job
+from worker.settings import ConfigurationError, Settings
+
+OPERATORS = "operators"
+"""Stands for BILLING_OPERATORS_MAIL in a letter's row: who decides on a letter knows no settings."""
+
+TRIES = 24
+"""The waits between them add up to about seven hours: a carrier's outage of an evening costs no letter."""
+
+TIMEOUT = timedelta(minutes=4)
+"""Above all that a carrier may take: its own limits tell whether it may have the letter, ours would not."""
+
+
+@job(queue=QueueName.MAIL, tries=TRIES, timeout=TIMEOUT)
+async def send_letter(d: Deps, email_id: int) -> None:
+    """Send one letter. Losing it would be worse than a second copy under the same Message-ID."""
+    async with d.tx() as tx:
+        letter = await emails.begin(tx.conn, email_id)
+        if letter is None:
+            return
+        why = await _silent(tx, letter, d.settings)
+        if why is not None:
+            await emails.not_sent(tx.conn, letter.id, EmailStatus.SUPPRESSED, why, tx.now)
+    if why is not None:
+        _count(letter, EmailStatus.SUPPRESSED)
+        return
+    try:
+        rendered, envelope = _written(d.settings, letter)
+    except Exception as error:
+        await _not_taken(d, letter, error)
+        raise
+    try:
+        provider_id = await d.mailer.send(envelope)
+    except Undeliverable as error:
+        await _bounced(d, letter, error)
+    except (TryLater, Refused) as error:
+        await _not_taken(d, letter, error)
+        raise
+    except Exception as error:
+        await _not_taken(d, letter, Unclear(describe(error)))
+        raise
+    else:
+        async with d.last_tx() as tx:
+            await emails.sent(tx.conn, letter.id, subject=rendered.subject, provider_id=provider_id, now=tx.now)
+        _count(letter, EmailStatus.SENT)
+        _count(letter, "possible_copy", letter.copies - 1)
+
+
+async def _silent(tx: Tx, letter: StoredEmail, settings: Settings) -> str | None:
+    """Why this letter is not sent at all; None: it is."""
+    if letter.template in settings.billing_stripe_mails:
+        return "Stripe mails this (BILLING_STRIPE_MAILS)"
+    age = timedelta(days=settings.billing_mail_max_age_days)
+    if tx.now - letter.occurred_at > age:
+        return f"old news: it happened on {letter.occurred_at:%Y-%m-%d} (BILLING_MAIL_MAX_AGE_DAYS is {age.days})"
+    recipient = address_of(settings, letter.recipient)
+    if letter.recipient == OPERATORS and not recipient:
+        return "BILLING_OPERATORS_MAIL is not set: set it to hear of this by mail"
+    return await emails.suppression(tx.conn, recipient)
+
+
+def address_of(settings: Settings, recipient: str) -> str:
+    """The address that a letter's `recipient` stands for; empty when nobody is named."""
+    return parseaddr(settings.billing_operators_mail or "")[1] if recipient == OPERATORS else recipient
+
+
+def _written(settings: Settings, letter: StoredEmail) -> tuple[Rendered, EmailMessage]:
+    """The letter in its envelope; the same bytes for each copy of it. Raises Refused when it cannot be written."""
+    try:
+        brand = brand_from(settings)
+    except ConfigurationError as error:
+        raise Refused(str(error)) from error
+    rendered = render(letter.template, letter.context, locale=letter.locale, timezone=letter.timezone, brand=brand)
+    domain = parseaddr(settings.mail_from)[1].rpartition("@")[2]
+    envelope = message(
+        rendered,
+        sender=settings.mail_from,
+        recipient=address_of(settings, letter.recipient),
+        recipient_name=letter.recipient_name,
+        message_id=f"<{letter.message_id}@{domain.encode('idna').decode()}>",
+        date=letter.created_at,
+        brand=brand,
+    )
+    return rendered, envelope
+
+
+async def _bounced(d: Deps, letter: StoredEmail, error: Undeliverable) -> None:
+    """The address was refused for good: no letter goes there any more."""
+    async with d.last_tx() as tx:
+        await emails.not_sent(tx.conn, letter.id, EmailStatus.BOUNCED, error.reason, tx.now)
+        address = address_of(d.settings, letter.recipient)
+        await emails.suppress(tx.conn, address, reason=error.reason, source="carrier", email_id=letter.id, now=tx.now)
+    _count(letter, EmailStatus.BOUNCED)
+
+
+async def _not_taken(d: Deps, letter: StoredEmail, error: Exception) -> None:
+    """Record what became of a letter that its carrier did not take, or may not have taken."""
+    reason = error.reason if isinstance(error, TryLater | Refused) else describe(error)
+    last = d.lease is not None and d.lease.attempts + 1 >= TRIES
+    dead = last or isinstance(error, Refused)
+    async with d.tx() as tx:
+        if isinstance(error, Unclear):
+            await emails.unclear(tx.conn, letter.id, reason, last=last)
+        elif dead:
+            await emails.not_sent(tx.conn, letter.id, EmailStatus.DEAD, reason, tx.now)
+        else:
+            await emails.give_back(tx.conn, letter.id, reason)
+    if isinstance(error, Unclear):
+        _count(letter, "unclear")
+    if dead:
+        _count(letter, EmailStatus.DEAD)
+    elif not isinstance(error, Unclear):
+        _count(letter, "later")
+
+
+def _count(letter: StoredEmail, outcome: str, by: int = 1) -> None:
+    if by:
+        telemetry.EMAILS.labels(letter.template, outcome).inc(by)
