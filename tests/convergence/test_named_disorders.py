@@ -116,7 +116,7 @@ async def test_until_the_coupon_is_known_the_mrr_is_undiscounted_and_says_so(eng
     discount, sub.discount = sub.discount, None
     assert (before["mrr_cents"], before["mrr_incomplete"]) == (monthly(sub, world.now), True)
     async with engine.connect() as conn:
-        staged = await conn.scalar(text("SELECT count(*) FROM jobs WHERE unique_key IS NOT NULL"))
+        staged = await conn.scalar(text("SELECT count(*) FROM jobs WHERE name = 'fetch_coupon'"))
     assert staged == 1
     sub.discount = discount
     await run_jobs(deps(engine, world))

@@ -59,7 +59,13 @@ async def test_a_trial_ends_and_is_paid_for(opened: Opened) -> None:
     async with opened(at(2026, 1, 5)) as stage:
         payer = await customer(stage, "Jean Petit", preferred_locales=["fr-CA"])
         await subscribe(stage, payer, await plan(stage, 1900, "Starter", currency="eur"), trial_period_days=14)
-        await subscribe(stage, payer, await plan(stage, 100, "Other", currency="eur"), trial_period_days=14, cancel_at_period_end=True)
+        await subscribe(
+            stage,
+            payer,
+            await plan(stage, 100, "Other", currency="eur"),
+            trial_period_days=14,
+            cancel_at_period_end=True,
+        )
         await stage.until(2026, 1, 15)
         assert kinds(await told(stage)) == []
         await stage.until(2026, 1, 16, 14)

@@ -160,8 +160,10 @@ class Stage:
 
     async def settle(self) -> None:
         """All is delivered, however late the faults would have it, and applied. Raises AssertionError for dead work."""
-        await self.simulation.flush()
-        await self._work()
+        events = -1
+        while events != (events := len(self.simulation.account.events)):  # our own work may act at Stripe, too
+            await self.simulation.flush()
+            await self._work()
 
     async def _work(self) -> None:
         await self.runner.sweep()

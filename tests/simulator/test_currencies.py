@@ -1,5 +1,7 @@
 """Currencies keep apart, and amounts are what a currency can be charged in."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,8 +79,8 @@ class TestGrains:
         code = "invalid_charge_amount_no_decimal_compatible"
         customer = seller.customer()["id"]
 
-        def refused(path: str, **params: object) -> str | None:
-            return seller.refused(path, **{"currency": currency} | params).get("code")
+        def refused(path: str, **params: Any) -> str | None:
+            return seller.refused(path, currency=currency, **params).get("code")
 
         assert refused("/v1/payment_intents", amount=15_050) == code
         assert refused("/v1/invoiceitems", customer=customer, amount=15_050) == code
@@ -135,8 +137,8 @@ class TestGrains:
 
     def test_a_price_in_fractions_of_a_fils_is_rounded_on_its_line(self) -> None:
         shop = Shop()
-        made = shop.post("/v1/prices", {"currency": "isk", "unit_amount_decimal": "33.3", "product_data": {"name": "Call"},
-                                        "recurring": {"interval": "month"}})  # fmt: skip
+        month: Json = {"recurring": {"interval": "month"}, "product_data": {"name": "Call"}}
+        made = shop.post("/v1/prices", {"currency": "isk", "unit_amount_decimal": "33.3"} | month)
         rows = [{"price": made["id"], "quantity": 1000}]
         sub = shop.post("/v1/subscriptions", {"customer": shop.subscriber(), "items": rows})
         assert shop.invoices(sub)[0]["amount_paid"] == 33_300
@@ -146,7 +148,12 @@ class TestGrains:
         assert all(line["amount"] % 100 == 0 for line in shop.invoices(sub)[1]["lines"]["data"])
 
 
-@given(amount=st.integers(0, 10**9), part=st.integers(0, 10**6), whole=st.integers(1, 10**6), grain=st.sampled_from([1, 10, 100]))
+@given(
+    amount=st.integers(0, 10**9),
+    part=st.integers(0, 10**6),
+    whole=st.integers(1, 10**6),
+    grain=st.sampled_from([1, 10, 100]),
+)
 def test_what_is_rounded_lies_on_the_grain_and_near(amount: int, part: int, whole: int, grain: int) -> None:
     for found, exact in ((share(amount, part, whole, grain), amount * part / whole),
                          (percent(amount, 7.5, grain), amount * 0.075)):  # fmt: skip
@@ -157,7 +164,11 @@ def test_what_is_rounded_lies_on_the_grain_and_near(amount: int, part: int, whol
     assert used(amount * grain, period, part, grain) % grain == 0
 
 
-@given(units=st.integers(0, 10**7), weights=st.lists(st.integers(0, 10**6), min_size=1), grain=st.sampled_from([1, 10, 100]))
+@given(
+    units=st.integers(0, 10**7),
+    weights=st.lists(st.integers(0, 10**6), min_size=1),
+    grain=st.sampled_from([1, 10, 100]),
+)
 def test_what_is_spread_lies_on_the_grain_and_adds_up(units: int, weights: list[int], grain: int) -> None:
     parts = spread(units * grain, weights, grain)
     assert sum(parts) == units * grain

@@ -49,8 +49,7 @@ class TestFirstPayment:
         shop.told()
         shop.days(8)
         told = [name for name in shop.told() if name.startswith(("invoice.", "customer."))]
-        assert told[:1] == ["invoice.updated"] or told[:1] == ["invoice.payment_failed"]
-        assert "invoice.voided" in told
+        assert told == ["invoice.payment_failed", "invoice.updated", "invoice.voided"]
         assert (shop.see(sub)["status"], first(shop, sub)["status"]) == ("active", "void")
         assert shop.get(f"/v1/customers/{sub['customer']}")["delinquent"] is False
 
@@ -90,7 +89,7 @@ class TestTimersNeverFail:
     @pytest.mark.parametrize("behavior", ["void", "mark_uncollectible"])
     def test_a_paused_draft_of_a_customer_who_left_stays_one(self, behavior: str) -> None:
         shop = Shop()
-        sub = shop.subscribe(pause_collection=None)
+        sub = shop.subscribe()
         shop.change(sub, pause_collection={"behavior": behavior})
         shop.later(item_of(sub)["current_period_end"] - shop.account.now() + 60)
         shop.delete(f"/v1/customers/{sub['customer']}")
@@ -138,12 +137,13 @@ class TestTimersNeverFail:
 
 def act(shop: Shop, chance: random.Random, methods: list[str], prices: list[str]) -> tuple[str, Json]:
     """Something that somebody may ask for, sensible or not."""
+
     def one(kind: str) -> str:
         rows = [row["id"] for row in shop.account.store.all(kind)]
         return chance.choice(rows) if rows else "none"
 
     sub, invoice = f"/v1/subscriptions/{one('subscription')}", f"/v1/invoices/{one('invoice')}"
-    amount = chance.randrange(1, 3000)
+    amount, answer = chance.randrange(1, 3000), chance.choice(["succeed", "fail"])
     acts: list[tuple[str, Json]] = [
         (sub, {"pause_collection": {"behavior": chance.choice(["void", "keep_as_draft", "mark_uncollectible"])}}),
         (sub, {"pause_collection": ""}),
@@ -162,12 +162,12 @@ def act(shop: Shop, chance: random.Random, methods: list[str], prices: list[str]
         (f"/_sim/charges/{one('charge')}/dispute", {}),
         (f"/_sim/disputes/{one('dispute')}/close", {"outcome": "won"}),
         (f"/v1/payment_methods/{one('payment_method')}/detach", {}),
-        (f"/_sim/payment_intents/{one('payment_intent')}/authenticate", {"outcome": chance.choice(["succeed", "fail"])}),
+        (f"/_sim/payment_intents/{one('payment_intent')}/authenticate", {"outcome": answer}),
         (f"/v1/payment_intents/{one('payment_intent')}/cancel", {}),
         (f"-/v1/customers/{one('customer')}", {}),
     ]  # fmt: skip
     if chance.random() < 0.4:
-        customer, kept = shop.customer(chance.choice([name for name in methods if "Decline" not in name]))
+        customer, kept = shop.customer(chance.choice(methods))
         more: Json = {"trial_period_days": 5} if chance.random() < 0.3 else {}
         return "/v1/subscriptions", {
             "customer": customer, "items": [{"price": prices[0]}], "default_payment_method": kept} | more  # fmt: skip

@@ -152,8 +152,8 @@ class TestDisputes:
         won = till.get(f"/v1/disputes/{dispute['id']}")
         assert (won["status"], won["balance_transactions"][1]["fee_details"]) == ("won", [])
         assert [(row["amount"], row["fee"], row["net"]) for row in won["balance_transactions"]] == [
-            (-4000, 1500, -5500),
-            (4000, 0, 4000),
+            (-10_000, 1500, -11_500),
+            (10_000, 0, 10_000),
         ]
         assert "already closed" in till.refused(f"/v1/disputes/{dispute['id']}/close")["message"]
 
@@ -234,7 +234,9 @@ class TestDisputes:
         till.post("/v1/refunds", {"charge": other["id"], "amount": 1500})
         assert till.post(f"/_sim/charges/{other['id']}/dispute")["amount"] == 8500
 
-    @pytest.mark.parametrize(("refunded", "status", "taken"), [(10_000, "warning_closed", 0), (4000, "needs_response", 6000)])
+    @pytest.mark.parametrize(
+        ("refunded", "status", "taken"), [(10_000, "warning_closed", 0), (4000, "needs_response", 6000)]
+    )
     def test_an_inquiry_that_was_refunded_takes_no_more_than_the_rest(
         self, refunded: int, status: str, taken: int
     ) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from deploy.demo.simulator import bank
 from deploy.demo.simulator.account import Account
 from deploy.demo.simulator.cards import BANK_FAILURES, Decline, decline
+from deploy.demo.simulator.currencies import refuse_fraction
 from deploy.demo.simulator.errors import Json, StripeError
 from deploy.demo.simulator.resources import balance, charges, disputes, payment_methods, refunds
 
@@ -194,6 +195,7 @@ def capture(a: Account, intent: Json, amount: int | None = None) -> Json:
             code="amount_too_large" if taken > 0 else "parameter_invalid_integer",
             param="amount_to_capture",
         )
+    refuse_fraction(taken, intent["currency"], "amount_to_capture")
     charge = a.store.need("charge", intent["latest_charge"])
     method = a.store.need("payment_method", charge["payment_method"])
     charge |= {"captured": True, "amount_captured": taken}

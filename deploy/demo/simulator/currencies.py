@@ -8,6 +8,9 @@ ZERO_DECIMAL = frozenset({
 THREE_DECIMAL = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 """https://docs.stripe.com/currencies#three-decimal: their amounts end in 0."""
 
+WHOLE_CHARGES = frozenset({"isk", "ugx"})
+"""Sent with two decimals, which must be 00: https://docs.stripe.com/currencies#special-cases."""
+
 WHOLE_PAYOUTS = frozenset({"huf", "twd"})
 """Charged with two decimals, paid out in whole units: https://docs.stripe.com/currencies#special-cases."""
 
@@ -31,6 +34,30 @@ FIXED_FEE = {
 """What stands for the 30 cents of "2.9% + 30¢" where it is another number, in minor units."""
 
 MAXIMUM = 99_999_999
+
+
+def grain(currency: str) -> int:
+    """What every amount that moves money is a multiple of, in minor units: 10, 100, or 1."""
+    return 10 if currency in THREE_DECIMAL else 100 if currency in WHOLE_CHARGES else 1
+
+
+def refuse_fraction(amount: int, currency: str, param: str = "amount") -> None:
+    """Raises StripeError for an amount with decimals that its currency does not have.
+
+    https://support.stripe.com/questions/deprecation-of-fractional-isk-charges-and-refunds
+    """
+    if amount % grain(currency) == 0:
+        return
+    if currency in THREE_DECIMAL:
+        raise StripeError(
+            f"Invalid amount: {amount}. Amounts in {currency} must be evenly divisible by 10.", param=param
+        )
+    raise StripeError(
+        f"Invalid amount. Currency {currency.upper()} has become effectively zero-decimal and charged amounts must be "
+        "evenly divisible by 100. See https://stripe.com/docs/currencies#special-cases for more information.",
+        code="invalid_charge_amount_no_decimal_compatible",
+        param=param,
+    )
 
 
 def refuse(amount: int, currency: str, param: str = "amount") -> None:
@@ -61,7 +88,4 @@ def refuse(amount: int, currency: str, param: str = "amount") -> None:
             code="amount_too_large",
             param=param,
         )
-    if currency in THREE_DECIMAL and amount % 10:
-        raise StripeError(
-            f"Invalid amount: {amount}. Amounts in {currency} must be evenly divisible by 10.", param=param
-        )
+    refuse_fraction(amount, currency, param)

@@ -3,11 +3,12 @@
 https://docs.stripe.com/products-prices/pricing-models. Amounts are minor units; decimals may hold fractions of one.
 """
 
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 from deploy.demo.simulator.account import Account
-from deploy.demo.simulator.currencies import THREE_DECIMAL, ZERO_DECIMAL
+from deploy.demo.simulator.amounts import times, whole
+from deploy.demo.simulator.currencies import THREE_DECIMAL, ZERO_DECIMAL, grain
 from deploy.demo.simulator.errors import Json
 
 SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "aud": "A$", "cad": "CA$", "inr": "₹", "krw": "₩"}
@@ -15,11 +16,11 @@ SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "aud": "A$", "cad
 
 def cost(a: Account, price: Json, quantity: int) -> int:
     """What `quantity` costs, rounded once, half away from zero."""
-    units = packages(price, quantity)
+    units, least = packages(price, quantity), grain(price["currency"])
     if price["billing_scheme"] == "per_unit":
-        return _whole(Decimal(price["unit_amount_decimal"] or 0) * units)
+        return times(price["unit_amount_decimal"] or "0", units, least)
     tiers: list[Json] = a.store.hidden(price["id"])["tiers"]
-    return _whole(_graduated(tiers, units) if price["tiers_mode"] == "graduated" else _volume(tiers, units))
+    return whole(_graduated(tiers, units) if price["tiers_mode"] == "graduated" else _volume(tiers, units), least)
 
 
 def packages(price: Json, quantity: int) -> int:
@@ -27,8 +28,8 @@ def packages(price: Json, quantity: int) -> int:
     transform = price["transform_quantity"]
     if transform is None:
         return quantity
-    whole, rest = divmod(quantity, transform["divide_by"])
-    return whole + (1 if rest and transform["round"] == "up" else 0)
+    full, rest = divmod(quantity, transform["divide_by"])
+    return full + (1 if rest and transform["round"] == "up" else 0)
 
 
 def _volume(tiers: list[Json], units: int) -> Decimal:
@@ -55,10 +56,6 @@ def _unit(tier: Json) -> Decimal:
 
 def _flat(tier: Json) -> Decimal:
     return Decimal(tier["flat_amount_decimal"] or 0)
-
-
-def _whole(amount: Decimal) -> int:
-    return int(amount.quantize(Decimal(1), ROUND_HALF_UP))
 
 
 def both(amount: int | None, decimal: str | None) -> tuple[int | None, str | None]:

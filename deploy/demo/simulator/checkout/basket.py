@@ -6,6 +6,7 @@ from decimal import Decimal
 from deploy.demo.simulator import pricing
 from deploy.demo.simulator.account import Account
 from deploy.demo.simulator.checkout.forms import LineItem
+from deploy.demo.simulator.currencies import grain
 from deploy.demo.simulator.errors import Json
 from deploy.demo.simulator.invoicing.totals import Discount, Line, Rate, add_up
 
@@ -27,7 +28,8 @@ def line_items(
         )
         for asked, price in basket
     ]
-    add_up(found, [_discount(a, coupon) for coupon in coupons], exempt)
+    least = max((grain(price["currency"]) for _, price in basket), default=1)
+    add_up(found, [_discount(a, coupon) for coupon in coupons], exempt, least)
     return [_shown(a, asked, price, line) for (asked, price), line in zip(basket, found, strict=True)]
 
 

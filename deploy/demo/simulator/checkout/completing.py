@@ -87,6 +87,8 @@ def _subscribe(a: Account, session: Json, form: Complete) -> None:
     if intent is None or subscription["status"] != "incomplete":
         raise StripeError("This session's subscription has expired.")
     payment_intents.confirm(a, payment_intents.Confirm(payment_method=method), intent["id"])
+    if intent["status"] == "processing":
+        _done(a, session, paid=False)
 
 
 def _wanted(asked: Create, session: Json, hidden: Json, method: str) -> subscribing.Create:
@@ -148,17 +150,19 @@ def _of(a: Account, id: str | None) -> Json | None:
 @listens("invoice.payment_succeeded")
 def invoiced(a: Account, invoice: Json) -> None:
     """The first invoice is paid, at once or after 3D Secure."""
-    session = _of(a, subscription_of(invoice))
-    if session is not None and session["status"] == "open":
-        _done(a, session)
+    if (session := _of(a, subscription_of(invoice))) is not None:
+        _came(a, session)
 
 
 @listens("payment_intent.succeeded")
 def received(a: Account, intent: Json) -> None:
     """The payment came, at once, after 3D Secure, or days later from a bank account."""
-    session = _of(a, intent["id"])
-    if session is None:
-        return
+    if (session := _of(a, intent["id"])) is not None:
+        _came(a, session)
+
+
+def _came(a: Account, session: Json) -> None:
+    """All of it is there, at once or later than the page was sent off."""
     if session["status"] == "open":
         _done(a, session)
     elif session["payment_status"] == "unpaid":
@@ -169,7 +173,8 @@ def received(a: Account, intent: Json) -> None:
 @listens("payment_intent.payment_failed")
 def refused(a: Account, intent: Json) -> None:
     """A bank account's money did not come after all."""
-    session = _of(a, intent["id"])
+    invoice = a.store.get("invoice", a.store.hidden(intent["id"]).get("invoice") or "")
+    session = _of(a, intent["id"] if invoice is None else subscription_of(invoice))
     if session is not None and session["status"] == "complete" and session["payment_status"] == "unpaid":
         a.emit("checkout.session.async_payment_failed", session)
 

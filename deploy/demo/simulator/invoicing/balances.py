@@ -1,12 +1,20 @@
 """A customer's balance: what we owe them (negative) or they owe us, which the next invoice settles."""
 
 from deploy.demo.simulator.account import Account
-from deploy.demo.simulator.errors import Json
+from deploy.demo.simulator.errors import Json, StripeError
 
 
 def counts(customer: Json, currency: str) -> bool:
     """Whether the balance is in this currency; a customer has one currency from the first invoice on."""
     return customer.get("currency") in {None, currency}
+
+
+def refuse(customer: Json, currency: str, param: str) -> None:
+    """Raises StripeError where the customer's balance is in another currency."""
+    if not counts(customer, currency):
+        raise StripeError(
+            f"The currency `{currency}` does not match the customer's currency, `{customer['currency']}`.", param=param
+        )
 
 
 def adjust(
@@ -23,8 +31,11 @@ def adjust(
 ) -> Json:
     """Move the balance by `amount` (minor units; negative is a credit for the customer) and keep the transaction.
 
-    https://docs.stripe.com/billing/customer/balance
+    https://docs.stripe.com/billing/customer/balance. Callers have asked whether it `counts`; a first movement gives a
+    customer without a currency this one.
     """
+    assert counts(customer, currency), f"a balance in {customer['currency']} was to be moved by {currency}"
+    customer["currency"] = currency
     customer["balance"] += amount
     transaction = a.add(
         {

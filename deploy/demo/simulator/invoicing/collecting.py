@@ -20,7 +20,7 @@ def attempt(
     intent = intent_of(a, invoice)
     if invoice["status"] not in {"open", "uncollectible"} or intent is None or intent["status"] == "processing":
         return invoice
-    method = method or method_of(a, invoice)
+    method = method or _usable(a, invoice, method_of(a, invoice))
     invoice["attempted"] = True
     a.store.hidden(invoice["id"])["attempt"] = scheduled or invoice["attempt_count"] == 0
     if method is None:
@@ -40,6 +40,15 @@ def method_of(a: Account, invoice: Json) -> str | None:
     settings: Json = customer.get("invoice_settings", {})
     own: str | None = subscription["default_payment_method"] if subscription else None
     return invoice["default_payment_method"] or own or settings.get("default_payment_method")
+
+
+def _usable(a: Account, invoice: Json, method: str | None) -> str | None:
+    """The method, unless its customer has let go of it since it was chosen."""
+    found = a.store.get("payment_method", method or "")
+    gone = found is not None and (
+        found["customer"] not in {None, invoice["customer"]} or a.store.hidden(found["id"]).get("spent")
+    )
+    return None if gone else method
 
 
 def _count(a: Account, invoice: Json) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from deploy.demo.simulator.account import Account
+from deploy.demo.simulator.currencies import grain
 from deploy.demo.simulator.errors import Json
 from deploy.demo.simulator.invoicing import balances
 from deploy.demo.simulator.invoicing.lines import Draft, account_for, rate_of, shown, tax_shown, total_taxes
@@ -34,7 +35,7 @@ def place(a: Account, invoice: Json, lines: Lines) -> None:
         for _, line in lines
     ]
     exempt = {"exempt": "customer_exempt", "reverse": "reverse_charge"}.get(invoice["customer_tax_exempt"])
-    totals = add_up(found, _discounts(a, invoice["discounts"], invoice), exempt)
+    totals = add_up(found, _discounts(a, invoice["discounts"], invoice), exempt, grain(invoice["currency"]))
     rows: list[Json] = []
     for (line_id, line), sums in zip(lines, found, strict=True):
         rows.append(shown(line, line_id, invoice.get("id"), invoice["currency"]))

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from deploy.demo.simulator.account import Account
 from deploy.demo.simulator.amounts import share
+from deploy.demo.simulator.currencies import grain, refuse_fraction
 from deploy.demo.simulator.errors import Json, StripeError, missing
 from deploy.demo.simulator.forms import Metadata, Part, Text
 from deploy.demo.simulator.invoicing.lines import account_for, rate_of, total_taxes
@@ -27,14 +28,17 @@ class Row(Part):
 def rows(a: Account, invoice: Json, wanted: list[Row]) -> list[Json]:
     """The credit note's lines. Raises StripeError for a line that the invoice has not, or has not left."""
     return [
-        _invoiced(a, invoice, row, place) if row.type == "invoice_line_item" else _custom(a, row, place)
+        _invoiced(a, invoice, row, place)
+        if row.type == "invoice_line_item"
+        else _custom(a, row, place, invoice["currency"])
         for place, row in enumerate(wanted)
     ]
 
 
-def whole(a: Account, amount: int) -> list[Json]:
+def whole(a: Account, amount: int, currency: str) -> list[Json]:
     """The line of a credit note that names only an amount."""
-    return [_custom(a, Row(type="custom_line_item", amount=amount, quantity=None), 0)]
+    refuse_fraction(amount, currency)
+    return [_custom(a, Row(type="custom_line_item", amount=amount, quantity=None), 0, currency)]
 
 
 def _blank(a: Account, row: Row, amount: int) -> Json:
@@ -57,12 +61,13 @@ def _blank(a: Account, row: Row, amount: int) -> Json:
     }
 
 
-def _custom(a: Account, row: Row, place: int) -> Json:
+def _custom(a: Account, row: Row, place: int, currency: str) -> Json:
     unit = row.unit_amount_decimal if row.unit_amount_decimal is not None else row.unit_amount
     quantity = 1 if row.quantity is None else row.quantity
     if (unit is None) == (row.amount is None) or row.invoice_line_item is not None or row.type != "custom_line_item":
         raise StripeError("A custom line needs a `unit_amount` and a `quantity`.", param=f"lines[{place}]")
     amount = int(Decimal(unit) * quantity) if unit is not None else row.amount or 0
+    refuse_fraction(amount, currency, f"lines[{place}]")
     line = _blank(a, row, amount)
     line["quantity"] = quantity
     line["unit_amount"] = row.unit_amount if unit is not None else amount
@@ -70,7 +75,7 @@ def _custom(a: Account, row: Row, place: int) -> Json:
     rates = [a.store.need("tax_rate", id_, "tax_rates") for id_ in (row.tax_rates or [])]
     line["tax_rates"] = rates
     sums = Line(amount=amount, rates=tuple(rate_of(rate) for rate in rates))
-    add_up([sums], [], None)
+    add_up([sums], [], None, grain(currency))
     account_for(line, sums)
     return line
 
@@ -81,7 +86,10 @@ def _invoiced(a: Account, invoice: Json, row: Row, place: int) -> Json:
         raise missing("line_item", row.invoice_line_item or "", f"lines[{place}][invoice_line_item]")
     if (row.amount is None) == (row.quantity is None):
         raise StripeError("You must pass exactly one of `amount` and `quantity`.", param=f"lines[{place}]")
-    amount = row.amount if row.amount is not None else share(found["amount"], row.quantity or 0, found["quantity"])
+    least = grain(invoice["currency"])
+    share_of = share(found["amount"], row.quantity or 0, found["quantity"], least) if row.amount is None else 0
+    amount = share_of if row.amount is None else row.amount
+    refuse_fraction(amount, invoice["currency"], f"lines[{place}][amount]")
     before = a.store.hidden(found["id"]).get("credited", 0)
     if amount <= 0 or before + amount > found["amount"]:
         raise StripeError(
@@ -90,7 +98,7 @@ def _invoiced(a: Account, invoice: Json, row: Row, place: int) -> Json:
 
     def part(of: int) -> int:
         # By the difference of two shares, so that notes over the whole line give back the whole of it.
-        return share(of, before + amount, found["amount"]) - share(of, before, found["amount"])
+        return share(of, before + amount, found["amount"], least) - share(of, before, found["amount"], least)
 
     line = _blank(a, row, amount)
     line["description"] = row.description or found["description"]

@@ -63,8 +63,7 @@ def _apply_balance(a: Account, invoice: Json, customer: Json) -> None:
     counts = balances.counts(customer, currency)
     start = invoice["starting_balance"] = customer["balance"] if counts else 0
     invoice["amount_due"] = invoice["amount_remaining"] = due(invoice)
-    needed = invoice["total"] + start
-    end = invoice["ending_balance"] = needed - invoice["amount_due"]
+    end = invoice["ending_balance"] = invoice["total"] + start - invoice["amount_due"] if counts else 0
     move = partial(balances.adjust, a, customer, currency=currency, invoice=invoice["id"])
     if end > 0:  # too little to charge
         if start:
@@ -87,14 +86,19 @@ def _remind(a: Account, invoice: Json) -> None:
     clock.at(due_date, partial(tell, "invoice.overdue", due_date))
 
 
+def processing(a: Account, invoice: Json) -> bool:
+    """Whether money for the invoice is on its way: it can be neither voided nor reduced until that has come or not."""
+    intent = intent_of(a, invoice)
+    return intent is not None and intent["status"] == "processing"
+
+
 def void(a: Account, invoice: Json) -> Json:
     """The invoice counts no more; its balance is given back. Raises StripeError unless it is open or uncollectible."""
     if invoice["status"] == "paid":
         raise StripeError("Invoices with `paid` payments cannot be voided.")
     if invoice["status"] not in {"open", "uncollectible"}:
         raise StripeError(NOT_OPEN)
-    intent = intent_of(a, invoice)
-    if intent is not None and intent["status"] == "processing":
+    if processing(a, invoice):
         raise StripeError("This invoice has a payment that is still processing and cannot be voided.")
     _close(a, invoice, "void", "voided_at")
     withdraw(a, invoice, "void_invoice")

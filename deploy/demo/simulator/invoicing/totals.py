@@ -69,20 +69,21 @@ class Totals:
     taxes: list[Tax]
 
 
-def add_up(lines: Sequence[Line], discounts: Sequence[Discount], exempt: str | None) -> Totals:
+def add_up(lines: Sequence[Line], discounts: Sequence[Discount], exempt: str | None, grain: int = 1) -> Totals:
     """Discount and tax the lines (in place) and sum them up.
 
-    `exempt` is the reason why no tax is taken: `customer_exempt` or `reverse_charge`.
+    `exempt` is the reason why no tax is taken: `customer_exempt` or `reverse_charge`. Lines that lie on the `grain` of
+    their currency have discounts and taxes that do.
     """
     for line in lines:
         for discount in line.own:
-            _take(discount, [line])
+            _take(discount, [line], grain)
     subtotal = sum(line.net for line in lines)
-    within = sum(line.net - _bare(line.net, line.rates) for line in lines) if exempt is None else 0
+    within = sum(line.net - _bare(line.net, line.rates, grain) for line in lines) if exempt is None else 0
     for discount in discounts:
-        _take(discount, lines)
+        _take(discount, lines, grain)
     for line in lines:
-        line.taxes = _taxes(line, exempt)
+        line.taxes = _taxes(line, exempt, grain)
     net = sum(line.net for line in lines)
     taxes = [tax for line in lines for tax in line.taxes]
     return Totals(
@@ -95,7 +96,7 @@ def add_up(lines: Sequence[Line], discounts: Sequence[Discount], exempt: str | N
     )
 
 
-def _take(discount: Discount, lines: Sequence[Line]) -> None:
+def _take(discount: Discount, lines: Sequence[Line], grain: int) -> None:
     """Several discounts apply one after the other, each to what the ones before have left."""
     fits = [
         line
@@ -104,30 +105,28 @@ def _take(discount: Discount, lines: Sequence[Line]) -> None:
     ]
     left = [line.net for line in fits]
     if discount.percent_off is not None:
-        parts = [percent(amount, discount.percent_off) for amount in left]
+        parts = [percent(amount, discount.percent_off, grain) for amount in left]
     else:
-        parts = spread(min(discount.amount_off or 0, sum(left)), left)
+        parts = spread(min(discount.amount_off or 0, sum(left)), left, grain)
     for line, part in zip(fits, parts, strict=True):
         line.discounts.append((discount.id, part))
 
 
-def _bare(net: int, rates: Sequence[Rate]) -> int:
+def _bare(net: int, rates: Sequence[Rate], grain: int) -> int:
     """`net` without the taxes that are within it."""
     within = sum(int(rate.percentage * FINE) for rate in rates if rate.inclusive)
-    return share(net, 100 * FINE, 100 * FINE + within) if within else net
+    return share(net, 100 * FINE, 100 * FINE + within, grain) if within else net
 
 
-def _taxes(line: Line, exempt: str | None) -> list[Tax]:
+def _taxes(line: Line, exempt: str | None, grain: int) -> list[Tax]:
     if exempt is not None:
         return [Tax(rate, 0, 0, exempt) for rate in line.rates]
-    bare = _bare(line.net, line.rates)
+    bare = _bare(line.net, line.rates, grain)
     inclusive = [rate for rate in line.rates if rate.inclusive]
-    parts = spread(line.net - bare, [int(rate.percentage * FINE) for rate in inclusive])
+    parts = spread(line.net - bare, [int(rate.percentage * FINE) for rate in inclusive], grain)
     amounts = dict(zip((rate.id for rate in inclusive), parts, strict=True))
-    return [
-        Tax(rate, amounts[rate.id] if rate.inclusive else percent(bare, rate.percentage), bare, "not_available")
-        for rate in line.rates
-    ]
+    amounts |= {rate.id: percent(bare, rate.percentage, grain) for rate in line.rates if not rate.inclusive}
+    return [Tax(rate, amounts[rate.id], bare, "not_available") for rate in line.rates]
 
 
 def _by_discount(lines: Sequence[Line]) -> dict[str, int]:

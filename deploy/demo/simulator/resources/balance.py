@@ -16,7 +16,7 @@ STANDARD, FOREIGN = "2.9", "1.5"
 
 ACH_RATE, ACH_MOST, SEPA_FEE = "0.8", 500, 35
 DISPUTE_FEE = 1500
-"""https://docs.stripe.com/disputes/how-disputes-work: in minor units, given back when the dispute is won."""
+"""https://docs.stripe.com/disputes/how-disputes-work: in minor units, kept however the dispute ends."""
 
 SETTLES = 2
 """Business days until a payment's money is available: https://docs.stripe.com/payouts#payout-speed."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from deploy.demo.simulator.account import Account
+from deploy.demo.simulator.currencies import refuse_fraction
 from deploy.demo.simulator.errors import Json, StripeError, missing
 from deploy.demo.simulator.forms import Form, ListForm, Metadata, Part, Text, merge_metadata
 from deploy.demo.simulator.registry import route
@@ -84,6 +85,8 @@ def _refuse(a: Account, form: Create) -> None:
         raise StripeError("You must pass either `percent_off` or `amount_off`, and not both.", param="percent_off")
     if form.amount_off is not None and form.currency is None:
         raise StripeError("You must pass `currency` when passing `amount_off`.", param="currency")
+    if form.amount_off is not None and form.currency is not None:
+        refuse_fraction(form.amount_off, form.currency.lower(), "amount_off")
     if (form.duration == "repeating") != (form.duration_in_months is not None):
         raise StripeError(
             "You must pass `duration_in_months` when, and only when, `duration` is `repeating`.",

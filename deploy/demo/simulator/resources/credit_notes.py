@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from deploy.demo.simulator.account import Account
+from deploy.demo.simulator.currencies import MINIMUM, refuse_fraction
 from deploy.demo.simulator.errors import Json, StripeError
 from deploy.demo.simulator.forms import Form, ListForm, Metadata, Part, Text, merge_metadata
 from deploy.demo.simulator.invoicing import balances, crediting, finalizing
@@ -94,7 +95,11 @@ def _build(a: Account, form: Preview) -> Json:
         raise StripeError("You can only create credit notes for finalized invoices.", param="invoice")
     if (form.amount is None) == (form.lines is None):
         raise StripeError("You must pass exactly one of `amount` and `lines`.", param="amount")
-    lines = crediting.rows(a, invoice, form.lines) if form.lines is not None else crediting.whole(a, form.amount or 0)
+    lines = (
+        crediting.rows(a, invoice, form.lines)
+        if form.lines is not None
+        else crediting.whole(a, form.amount or 0, invoice["currency"])
+    )
     sums = crediting.sums(lines)
     earlier = a.store.by("credit_note", "invoice", invoice["id"])
     left = invoice["total"] - sum(note["total"] for note in earlier if note["status"] == "issued")
@@ -105,6 +110,8 @@ def _build(a: Account, form: Preview) -> Json:
             param="amount",
         )
     pre = min(sums["total"], invoice["amount_remaining"]) if invoice["status"] != "paid" else 0
+    if pre and finalizing.processing(a, invoice):
+        raise StripeError("This invoice has a payment that is still processing and cannot be reduced.", param="invoice")
     given = _given(a, invoice, form.refunds or [])
     _fits(a, invoice, form, sums["total"] - pre, given)
     return _shape(a, invoice, form, lines) | sums | _split(sums["total"], pre) | {"refunds": given}
@@ -114,6 +121,8 @@ def _fits(a: Account, invoice: Json, form: Preview, post: int, given: Sequence[J
     """Refund, credit and the rest must be what was paid too much. Raises StripeError."""
     back = form.refund_amount + form.credit_amount + form.out_of_band_amount
     back += sum(row["amount_refunded"] for row in given)
+    for name in ("refund_amount", "credit_amount", "out_of_band_amount"):
+        refuse_fraction(getattr(form, name), invoice["currency"], name)
     if back != post:
         raise StripeError(
             f"The sum of credit amount, refund amount and out of band amount ({back}) must equal the credit note's "
@@ -121,7 +130,7 @@ def _fits(a: Account, invoice: Json, form: Preview, post: int, given: Sequence[J
             param="refund_amount",
         )
     if form.credit_amount:
-        living(a, invoice["customer"], "credit_amount")
+        balances.refuse(living(a, invoice["customer"], "credit_amount"), invoice["currency"], "credit_amount")
     if form.refund_amount:
         charge = _charge(a, invoice)
         if form.refund_amount > charge["amount_captured"] - charge["amount_refunded"]:
@@ -197,6 +206,7 @@ def _reduce(a: Account, invoice: Json, note: Json, sign: int) -> None:
     if pre:
         invoice["amount_due"] -= pre
         invoice["amount_remaining"] -= pre
+        _carry(a, invoice)
         payment, intent = payment_of(a, invoice), intent_of(a, invoice)
         if payment is not None and intent is not None and payment["status"] == "open" and invoice["amount_remaining"]:
             payment["amount_requested"] = intent["amount"] = invoice["amount_remaining"]
@@ -205,6 +215,24 @@ def _reduce(a: Account, invoice: Json, note: Json, sign: int) -> None:
         settle(a, invoice, "credit_note")
     else:
         a.updated(invoice)
+
+
+def _carry(a: Account, invoice: Json) -> None:
+    """What a note leaves of an open invoice and is too little to charge goes to the balance, and is due no more.
+
+    Stripe says so of every invoice, though of none that was finalized before in particular: "If the amount due for the
+    invoice is less than Stripe's minimum allowed charge per currency, the invoice is automatically marked paid, and we
+    add the amount due to the customer's credit balance": https://docs.stripe.com/api/invoices.
+    """
+    rest, customer = invoice["amount_remaining"], a.store.need("customer", invoice["customer"])
+    least = MINIMUM.get(invoice["currency"], 1)
+    if invoice["status"] != "open" or "deleted" in customer or not 0 < rest < least:
+        return
+    invoice["amount_due"] = invoice["amount_remaining"] = 0
+    if balances.counts(customer, invoice["currency"]):
+        invoice["ending_balance"] += rest
+        currency, id_ = invoice["currency"], invoice["id"]
+        balances.adjust(a, customer, rest, type_="invoice_too_small", currency=currency, invoice=id_)
 
 
 @route("GET", "/v1/credit_notes/preview", Preview)

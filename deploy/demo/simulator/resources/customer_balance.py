@@ -1,7 +1,8 @@
 """A customer's balance and its transactions, as its owner moves and reads them."""
 
 from deploy.demo.simulator.account import Account
-from deploy.demo.simulator.errors import Json, StripeError
+from deploy.demo.simulator.currencies import refuse_fraction
+from deploy.demo.simulator.errors import Json
 from deploy.demo.simulator.forms import Form, ListForm, Metadata, Text, merge_metadata
 from deploy.demo.simulator.invoicing import balances
 from deploy.demo.simulator.registry import route
@@ -30,12 +31,8 @@ def create(a: Account, form: Create, id: str) -> Json:
     """Give the customer a credit (a negative amount), or put a debt on the next invoice."""
     customer = living(a, id)
     currency = form.currency.lower()
-    if not balances.counts(customer, currency):
-        raise StripeError(
-            f"The currency `{currency}` does not match the customer's currency, `{customer['currency']}`.",
-            param="currency",
-        )
-    customer["currency"] = currency
+    balances.refuse(customer, currency, "currency")
+    refuse_fraction(form.amount, currency)
     return balances.adjust(
         a,
         customer,

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from deploy.demo.simulator.account import Account
+from deploy.demo.simulator.currencies import refuse_fraction
 from deploy.demo.simulator.errors import Json, StripeError
 from deploy.demo.simulator.forms import Form, ListForm, Metadata, Part, Text, merge_metadata
 from deploy.demo.simulator.invoicing import balances
@@ -152,6 +153,8 @@ def retrieve(a: Account, form: Form, id: str) -> Json:
 def update(a: Account, form: Write, id: str) -> Json:
     """Change what is given."""
     customer = living(a, id)
+    if form.balance is not None:
+        refuse_fraction(form.balance, customer["currency"] or "usd", "balance")
     _write(a, customer, form)
     _balance(a, customer, form.balance, "adjustment")
     a.updated(customer)

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from deploy.demo.simulator.account import DAY, Account
+from deploy.demo.simulator.currencies import refuse_fraction
 from deploy.demo.simulator.errors import Json, StripeError
 from deploy.demo.simulator.forms import Form, Integer, ListForm, Metadata, Part, Text, merge_metadata
 from deploy.demo.simulator.registry import route
@@ -107,13 +108,20 @@ class Decide(Form):
 def open_dispute(a: Account, charge: Json, *, reason: str, amount: int | None = None, inquiry: bool = False) -> Json:
     """The customer's bank asks for the money back and takes it at once (an inquiry only asks).
 
-    Raises StripeError for a charge that cannot be disputed.
+    What was refunded cannot be disputed any more: https://support.stripe.com/questions/dispute-fees-faq. `amount` is
+    in minor units, else all the rest. Raises StripeError for a charge that cannot be disputed.
     """
-    taken = charge["amount_captured"] if amount is None else amount
+    rest = charge["amount_captured"] - charge["amount_refunded"]
+    taken = rest if amount is None else amount
     if charge["status"] != "succeeded" or not charge["captured"]:
         raise StripeError(f"Charge {charge['id']} has not succeeded, so nobody can dispute it.", param="charge")
-    if not 0 < taken <= charge["amount_captured"]:
-        raise StripeError(f"A dispute's amount is between 1 and {charge['amount_captured']}.", param="amount")
+    if rest == 0:
+        raise StripeError(
+            f"Charge {charge['id']} has been refunded, so nobody can dispute it.", code="charge_already_refunded"
+        )
+    if not 0 < taken <= rest:
+        raise StripeError(f"A dispute's amount is between 1 and {rest}.", param="amount")
+    refuse_fraction(taken, charge["currency"])
     if any(dispute["status"] in OPEN for dispute in a.store.by("dispute", "charge", charge["id"])):
         raise StripeError(f"Charge {charge['id']} is being disputed already.", code="charge_disputed")
     dispute = _make(a, charge, reason, taken, inquiry=inquiry)
@@ -200,6 +208,11 @@ def _withdraw(a: Account, dispute: Json, charge: Json) -> None:
 
 
 def _reinstate(a: Account, dispute: Json) -> None:
+    """The disputed amount comes back; the fee for having received a dispute does not.
+
+    https://support.stripe.com/topics/disputes: what returns with it is the fee for countering, which this account is
+    not charged in the first place.
+    """
     dispute["balance_transactions"].append(
         balance.record(
             a,
@@ -208,8 +221,6 @@ def _reinstate(a: Account, dispute: Json) -> None:
             dispute["amount"],
             category="dispute_reversal",
             description=f"Chargeback reversal for {dispute['charge']}",
-            fee=-balance.DISPUTE_FEE,
-            fee_description="Dispute fee refund",
             customer=_owner(a, dispute),
         )
     )
@@ -280,7 +291,12 @@ def _read(a: Account, dispute: Json) -> None:
 def _escalate(a: Account, dispute: Json) -> None:
     """An inquiry becomes a dispute: now the money is taken."""
     charge = a.store.need("charge", dispute["charge"])
+    rest = charge["amount_captured"] - charge["amount_refunded"]
+    if rest == 0:  # "Once the payment has been fully refunded, no further funds will be withdrawn"
+        _close(a, dispute, "warning_closed")
+        return
     now = a.now(charge["customer"])
+    dispute["amount"] = min(dispute["amount"], rest)
     dispute["status"] = "needs_response"
     dispute["evidence_details"] |= {"due_by": (now + ANSWER_WITHIN) // DAY * DAY + DAY - 1, "has_evidence": False}
     dispute["evidence"]["uncategorized_text"] = None

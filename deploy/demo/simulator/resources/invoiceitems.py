@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from deploy.demo.simulator import pricing
 from deploy.demo.simulator.account import Account
+from deploy.demo.simulator.currencies import refuse_fraction
 from deploy.demo.simulator.errors import Json, StripeError
 from deploy.demo.simulator.forms import Form, ListForm, Metadata, Part, Text, merge_metadata
 from deploy.demo.simulator.invoicing import drafting, items
@@ -101,6 +102,8 @@ def refuse(a: Account, form: Content, customer: str, currency: str, param: str =
             "You may only specify one of these parameters: amount, quantity.",
             param=f"{param}[amount]" if param else "amount",
         )
+    if form.amount is not None:
+        refuse_fraction(form.amount, currency, f"{param}[amount]" if param else "amount")
     if isinstance(form.discounts, list):
         discounts.refuse(a, form.discounts, customer=customer, currency=currency, param="discounts")
     for rate in form.tax_rates if isinstance(form.tax_rates, list) else []:

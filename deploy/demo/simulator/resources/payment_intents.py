@@ -130,6 +130,8 @@ class Outcome(Form):
 
 def for_invoice(a: Account, invoice: Json) -> Json:
     """An invoice's intent over what is due. No attempt is made."""
+    least = currencies.grain(invoice["currency"])
+    assert invoice["amount_due"] % least == 0, f"{invoice['amount_due']} {invoice['currency']} cannot be charged"
     types = automatic(invoice["currency"])
     intent = blank(a, invoice["amount_due"], invoice["currency"], invoice["customer"], types)
     reason = invoice.get("billing_reason") or "manual"

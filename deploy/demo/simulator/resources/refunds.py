@@ -5,6 +5,7 @@ from typing import Literal
 
 from deploy.demo.simulator.account import DAY, Account
 from deploy.demo.simulator.bank import card_of
+from deploy.demo.simulator.currencies import refuse_fraction
 from deploy.demo.simulator.errors import Json, StripeError
 from deploy.demo.simulator.forms import Form, ListForm, Metadata, merge_metadata
 from deploy.demo.simulator.registry import route
@@ -115,6 +116,7 @@ def _allow(a: Account, charge: Json, amount: int) -> None:
         raise StripeError(f"Charge {name} has already been refunded.", code="charge_already_refunded")
     if amount < 1:
         raise StripeError("Invalid positive integer", code="parameter_invalid_integer", param="amount")
+    refuse_fraction(amount, charge["currency"])
     if amount > left:
         raise StripeError(
             f"Refund amount ({amount} {charge['currency']}) is greater than unrefunded amount on charge "

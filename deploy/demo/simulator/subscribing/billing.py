@@ -140,7 +140,7 @@ def leave(a: Account, invoice: Json) -> None:
 def void_open(a: Account, subscription: Json) -> None:
     """Its open invoices count no more."""
     for invoice in invoices_of(a, subscription):
-        if invoice["status"] == "open":
+        if invoice["status"] == "open" and not finalizing.processing(a, invoice):
             finalizing.void(a, invoice)
 
 
@@ -157,12 +157,12 @@ def paused(a: Account, subscription: Json, invoice: Json) -> None:
 
 
 def _give_up(a: Account, invoice: Json, behavior: str) -> None:
-    if invoice["status"] != "draft":
+    if invoice["status"] != "draft" or "deleted" in a.store.need("customer", invoice["customer"]):
         return
     finalizing.finalize(a, invoice)
 
     def let_go() -> None:
-        if invoice["status"] == "open":
+        if invoice["status"] == "open" and not finalizing.processing(a, invoice):
             (finalizing.void if behavior == "void" else finalizing.mark_uncollectible)(a, invoice)
 
     # A second later: a balance that is used and given back in one second cannot be put in order by those who listen.

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from deploy.demo.simulator import periods, pricing
 from deploy.demo.simulator.account import Account
 from deploy.demo.simulator.amounts import percent, share
+from deploy.demo.simulator.currencies import grain
 from deploy.demo.simulator.errors import Json
 from deploy.demo.simulator.invoicing.lines import Draft
 from deploy.demo.simulator.proration import unused
@@ -29,8 +30,8 @@ def trial(a: Account, item: Json) -> Draft:
 def until_anchor(a: Account, item: Json, whole: tuple[int, int]) -> Draft:
     """The first, short period up to the anchor; `whole` is the period that it is the end of."""
     full = pricing.cost(a, item["price"], item["quantity"])
-    start, _ = period_of(item)
-    return _line(item, f"{_count(a, item)} (at {_rate(item['price'])})", unused(full, whole, start), period_of(item))
+    amount = unused(full, whole, period_of(item)[0], _grain(item))
+    return _line(item, f"{_count(a, item)} (at {_rate(item['price'])})", amount, period_of(item))
 
 
 def remaining(a: Account, subscription: Json, item: Json, at: int) -> Draft:
@@ -38,7 +39,8 @@ def remaining(a: Account, subscription: Json, item: Json, at: int) -> Draft:
     price = item["price"]
     whole = net(a, subscription, item, pricing.cost(a, price, item["quantity"]))
     described = f"Remaining time on {_many(a, item)} after {periods.day(at)}"
-    return _line(item, described, unused(whole, period_of(item), at), (at, item["current_period_end"]), proration=True)
+    amount = unused(whole, period_of(item), at, _grain(item))
+    return _line(item, described, amount, (at, item["current_period_end"]), proration=True)
 
 
 def given_back(a: Account, items: Iterable[Json], at: int) -> list[Draft]:
@@ -53,7 +55,9 @@ def given_back(a: Account, items: Iterable[Json], at: int) -> list[Draft]:
 
 def _given_back(a: Account, item: Json, at: int) -> Draft | None:
     debit = a.store.hidden(item["id"]).get("debit")
-    if debit is None or debit["period"][1] <= at or not (amount := unused(debit["amount"], debit["period"], at)):
+    if debit is None or debit["period"][1] <= at:
+        return None
+    if not (amount := unused(debit["amount"], debit["period"], at, _grain(item))):
         return None
     described = f"Unused time on {_many(a, item)} after {periods.day(at)}"
     credited = (debit["invoice"], (debit["line"],)) if debit["invoice"] else None
@@ -111,7 +115,7 @@ def net(a: Account, subscription: Json, item: Json, amount: int) -> int:
         if limits and item["price"]["product"] not in limits["products"]:
             continue
         if coupon["percent_off"] is not None:
-            amount -= percent(amount, coupon["percent_off"])
+            amount -= percent(amount, coupon["percent_off"], _grain(item))
         elif coupon["currency"] == subscription["currency"]:
             off = coupon["amount_off"] if id_ in item["discounts"] else _share(a, subscription, item, coupon)
             amount -= min(off, amount)
@@ -121,7 +125,7 @@ def net(a: Account, subscription: Json, item: Json, amount: int) -> int:
 def _share(a: Account, subscription: Json, item: Json, coupon: Json) -> int:
     whole = sum(pricing.cost(a, row["price"], row["quantity"]) for row in items_of(subscription))
     part = pricing.cost(a, item["price"], item["quantity"])
-    return share(coupon["amount_off"], part, whole) if whole else 0
+    return share(coupon["amount_off"], part, whole, _grain(item)) if whole else 0
 
 
 def _line(
@@ -148,6 +152,10 @@ def _line(
         discounts=() if proration else tuple(item["discounts"]),
         credited=credited,
     )
+
+
+def _grain(item: Json) -> int:
+    return grain(item["price"]["currency"])
 
 
 def _name(a: Account, item: Json) -> str:

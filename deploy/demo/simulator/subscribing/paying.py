@@ -2,6 +2,7 @@
 
 from deploy.demo.simulator.account import Account
 from deploy.demo.simulator.errors import Json
+from deploy.demo.simulator.invoicing import finalizing
 from deploy.demo.simulator.invoicing.settling import intent_of, payment_of
 from deploy.demo.simulator.invoicing.shape import subscription_of
 from deploy.demo.simulator.registry import listens
@@ -46,6 +47,21 @@ def succeeded(a: Account, invoice: Json) -> None:
         life.watch(a, subscription)
 
 
+@listens("payment_intent.processing")
+def on_its_way(a: Account, intent: Json) -> None:
+    """A first payment that takes days makes a subscription active at once.
+
+    https://docs.stripe.com/billing/subscriptions/overview#delayed-payment-confirmation
+    """
+    invoice = a.store.get("invoice", a.store.hidden(intent["id"]).get("invoice") or "")
+    subscription = _subscription(a, invoice) if invoice is not None else None
+    if invoice is not None and subscription is not None and subscription["status"] == "incomplete":
+        a.store.hidden(invoice["id"])["delayed"] = True
+        subscription["status"] = "active"
+        a.updated(subscription, "customer.subscription.updated")
+        life.watch(a, subscription)
+
+
 def _save_method(a: Account, subscription: Json, invoice: Json) -> None:
     """`save_default_payment_method`: what paid becomes the subscription's own."""
     intent = intent_of(a, invoice)
@@ -58,6 +74,9 @@ def _save_method(a: Account, subscription: Json, invoice: Json) -> None:
 @listens("invoice.payment_failed", "invoice.payment_action_required")
 def failed(a: Account, invoice: Json) -> None:
     """The subscription is behind; when no retry is left, the account's settings say what becomes of it."""
+    if a.store.hidden(invoice["id"]).pop("delayed", False) and invoice["status"] == "open":
+        finalizing.void(a, invoice)  # "If the payment fails later, Stripe voids the invoice", and no more
+        return
     subscription = _subscription(a, invoice)
     if subscription is None or subscription["status"] in {"incomplete", "unpaid", "paused"}:
         return
