@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.engine import create_engine
@@ -18,6 +19,9 @@ from worker.embedded import EmbeddedPostgres, EmbeddedValkey
 
 PAYLOADS = Path(__file__).parents[2] / "shared" / "stripe_payloads"
 """Recorded Stripe payloads; tests that need them are skipped where the folder is absent."""
+
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")  # how long an example takes says something about the machine, not about us
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 

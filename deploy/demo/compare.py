@@ -1,7 +1,7 @@
 """Stripe's books and the ledger are laid side by side: object by object, to the cent, in both directions."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -10,7 +10,7 @@ from deploy.demo.compare_catalog import CATALOG
 from deploy.demo.compare_customers import CUSTOMERS
 from deploy.demo.compare_invoices import INVOICES
 from deploy.demo.compare_payments import PAYMENTS
-from deploy.demo.compare_rows import Books, Difference, Either, Kept, Table, View
+from deploy.demo.compare_rows import ORIGIN, Books, Difference, Either, Kept, Table, View
 from deploy.demo.compare_subscriptions import SUBSCRIPTIONS
 from deploy.demo.compare_sums import sums
 
@@ -19,13 +19,40 @@ TABLES = (*CUSTOMERS, *CATALOG, *SUBSCRIPTIONS, *INVOICES, *PAYMENTS)
 EXISTS = "exists"
 """The field that a missing or a surplus object differs in."""
 
+ROWS = "rows"
+"""The field that an object differs in which the ledger has more than once."""
+
+NAMELESS = "(no id)"
+"""What a row is called that names no object of Stripe's."""
+
+DELETED = "deleted_at"
+COMMON = (*ORIGIN, DELETED)
+"""Columns of every copy of an object."""
+
+Row: TypeAlias = Mapping[Any, Any]
+
+_GIVEN_UP = text(
+    """
+    SELECT CASE WHEN event_id IS NULL THEN 'job' ELSE 'event' END AS kind, coalesce(event_id, job_id::text) AS id,
+           dead_reason
+    FROM queue WHERE dead_reason IS NOT NULL
+    UNION ALL
+    SELECT 'event', e.id, coalesce(e.last_error, e.status) FROM webhook_events e
+    WHERE e.status = 'dead' AND NOT EXISTS (
+        SELECT FROM queue q WHERE q.event_id = e.id AND q.dead_reason IS NOT NULL
+    )
+    ORDER BY 1, 2
+    """
+)
+
 
 async def differences(engine: AsyncEngine, books: Books, *, at: int | None = None) -> list[Difference]:
     """All on which Stripe's `books` and the ledger do not agree, sorted; empty when they are the same.
 
     `at` is the present at Stripe in seconds (default: when its newest object was made): discounts that are over by then
     lower no MRR. All of the ledger is read in one snapshot, so it may be asked while work goes on; what Stripe did and
-    has not told yet, or what is not applied yet, is a difference then.
+    has not told yet, or what is not applied yet, is a difference then. Times that only events tell are compared as far
+    as the books have them (`simulator/books.py`); without them nothing counts as deleted.
     """
     view = View(books, _newest(books) if at is None else at)
     found: list[Difference] = []
@@ -44,27 +71,45 @@ def _newest(books: Books) -> int:
 
 async def _table(conn: AsyncConnection, table: Table, view: View) -> Iterator[Difference]:
     there = {kept.id: kept for kept in table.expect(view)}
-    columns = sorted({name for kept in there.values() for name in kept.values})
-    answer = await conn.execute(text(table.query(columns)))
-    here = {row["key"]: row for row in answer.mappings()}
-    return _both_ways(table.kind, there, here)
+    columns = {name for kept in there.values() for name in kept.values}
+    answer = await conn.execute(text(table.query(sorted(columns | set(COMMON if table.mirror else ())))))
+    here: dict[str, list[Row]] = {}
+    for row in answer.mappings():
+        here.setdefault(row["key"] or NAMELESS, []).append(row)
+    return _both_ways(table, view, there, here)
 
 
-def _both_ways(kind: str, there: Mapping[str, Kept], here: Mapping[str, Mapping[Any, Any]]) -> Iterator[Difference]:
-    for id_, kept in there.items():
-        row = here.get(id_)
-        if row is not None:
-            yield from _fields(kind, kept, row)
-        elif kept.told:
-            yield Difference(kind, id_, EXISTS, there=True, here=False)
-    for id_, row in here.items():
-        if id_ not in there and not row["gone"]:
-            yield Difference(kind, id_, EXISTS, there=False, here=True)
+def _both_ways(
+    table: Table, view: View, there: Mapping[str, Kept], here: Mapping[str, Sequence[Row]]
+) -> Iterator[Difference]:
+    gone = view.told(table.deleted_by) if table.deleted_by is not None else ()
+    for id_ in {**there, **here, **dict.fromkeys(gone)}:
+        kept, rows = there.get(id_), here.get(id_, ())
+        deleted = view.first(id_, table.deleted_by) if table.deleted_by is not None else None
+        known = kept is not None or deleted is not None
+        if not rows and (kept.told if kept is not None else known):
+            yield Difference(table.kind, id_, EXISTS, there=True, here=False)
+        if len(rows) > 1 and known:
+            yield Difference(table.kind, id_, ROWS, there=1, here=len(rows))
+        for row in rows:
+            if not known:
+                yield Difference(table.kind, id_, EXISTS, there=False, here=True)
+            elif table.mirror:
+                yield from _fields(table.kind, id_, {**ORIGIN, DELETED: deleted}, row)
+            if kept is not None:
+                yield from _fields(table.kind, id_, kept.values, row)
 
 
-def _fields(kind: str, kept: Kept, row: Mapping[Any, Any]) -> Iterator[Difference]:
-    for name, there in kept.values.items():
+def _fields(kind: str, id_: str, values: Mapping[str, Any], row: Row) -> Iterator[Difference]:
+    for name, there in values.items():
         here = row[name]
         agree = here in there.values if isinstance(there, Either) else here == there
         if not agree:
-            yield Difference(kind, kept.id, name, there, here)
+            yield Difference(kind, id_, name, there, here)
+
+
+async def unfinished(engine: AsyncEngine) -> list[Difference]:
+    """The events and jobs that were given up: whatever the objects say, the ledger did not do all of its work."""
+    async with engine.connect() as conn:
+        rows = await conn.execute(_GIVEN_UP)
+        return [Difference(kind, name, "given up", there=None, here=reason) for kind, name, reason in rows]

@@ -16,7 +16,8 @@ def products(view: View) -> Iterator[Kept]:
     silent = {ref(price["product"]) for price in view.all("price") if _made_silently(price)}
     for obj in view.all("product"):
         names = ("name", "description", "active", "unit_label", "metadata")
-        values = {name: obj.get(name) for name in names} | {"tax_code": ref(obj.get("tax_code"))}
+        values = {name: obj.get(name) for name in names}
+        values |= {"tax_code": ref(obj.get("tax_code")), "stripe_created_at": when(obj["created"])}
         yield Kept(obj["id"], values, told=obj["active"] or obj["id"] not in silent)
 
 
@@ -34,12 +35,15 @@ def prices(view: View) -> Iterator[Kept]:
                 "currency": obj["currency"],
                 "unit_amount_decimal": None if tiered else decimal(obj["unit_amount_decimal"]),
                 "billing_scheme": obj["billing_scheme"],
+                "tiers_mode": obj["tiers_mode"],
+                "trial_period_days": sub(obj, "recurring", "trial_period_days"),
                 "interval": sub(obj, "recurring", "interval"),
                 "interval_count": sub(obj, "recurring", "interval_count"),
                 "usage_type": sub(obj, "recurring", "usage_type"),
                 "divide_by": sub(obj, "transform_quantity", "divide_by"),
                 "divide_round": sub(obj, "transform_quantity", "round"),
                 "metadata": obj["metadata"],
+                "stripe_created_at": when(obj["created"]),
             },
             told=not _made_silently(obj),
         )
@@ -60,6 +64,7 @@ def coupons(view: View) -> Iterator[Kept]:
                 "redeem_by": when(obj["redeem_by"]),
                 "max_redemptions": obj["max_redemptions"],
                 "metadata": obj["metadata"],
+                "stripe_created_at": when(obj["created"]),
             },
         )
 
@@ -73,9 +78,11 @@ def promotion_codes(view: View) -> Iterator[Kept]:
                 "code": obj["code"],
                 "stripe_coupon_id": ref(sub(obj, "promotion", "coupon")),
                 "stripe_customer_id": ref(obj["customer"]),
+                "active": obj["active"],
                 "expires_at": when(obj["expires_at"]),
                 "max_redemptions": obj["max_redemptions"],
                 "metadata": obj["metadata"],
+                "stripe_created_at": when(obj["created"]),
             },
         )
 
@@ -90,17 +97,20 @@ def discounts(view: View) -> Iterator[Kept]:
                 "stripe_promotion_code_id": ref(obj["promotion_code"]),
                 "stripe_customer_id": ref(obj["customer"]),
                 "stripe_subscription_id": obj["subscription"],
+                "stripe_subscription_item_id": obj["subscription_item"],
+                "stripe_invoice_id": obj["invoice"],
                 "start_at": when(obj["start"]),
                 "end_at": when(obj["end"]),
+                "stripe_created_at": when(obj["start"]),
             },
-            told=False,
+            told=view.first(obj["id"], "customer.discount.created", "customer.discount.deleted") is not None,
         )
 
 
 CATALOG = (
-    Table("product", "products t", "t.stripe_product_id", products),
-    Table("price", "prices t", "t.stripe_price_id", prices),
-    Table("coupon", "coupons t", "t.stripe_coupon_id", coupons),
+    Table("product", "products t", "t.stripe_product_id", products, deleted_by="product.deleted"),
+    Table("price", "prices t", "t.stripe_price_id", prices, deleted_by="price.deleted"),
+    Table("coupon", "coupons t", "t.stripe_coupon_id", coupons, deleted_by="coupon.deleted"),
     Table("promotion_code", "promotion_codes t", "t.stripe_promotion_code_id", promotion_codes),
-    Table("discount", "discounts t", "t.stripe_discount_id", discounts),
+    Table("discount", "discounts t", "t.stripe_discount_id", discounts, deleted_by="customer.discount.deleted"),
 )

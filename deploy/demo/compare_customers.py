@@ -2,22 +2,19 @@
 
 from collections.abc import Iterator
 
-from deploy.demo.compare_rows import Kept, Table, View, part, ref, sub
-
-DELETED = {"deleted": "t.deleted_at IS NOT NULL"}
+from deploy.demo.compare_rows import Kept, Table, View, part, ref, sub, when
 
 
 def users(view: View) -> Iterator[Kept]:
     """Every customer; of a deleted one only that it was deleted, for Stripe shows no more."""
     for obj in view.all("customer"):
         if obj.get("deleted"):
-            yield Kept(obj["id"], {"deleted": True})
+            yield Kept(obj["id"], {})
             continue
         address = {name: value for name, value in part(obj, "address").items() if value}
         yield Kept(
             obj["id"],
             {
-                "deleted": False,
                 "email": obj["email"],
                 "name": obj["name"],
                 "phone": obj["phone"],
@@ -33,6 +30,7 @@ def users(view: View) -> Iterator[Kept]:
                 "default_payment_method_id": ref(sub(obj, "invoice_settings", "default_payment_method")),
                 "stripe_discount_id": ref(obj.get("discount")),
                 "metadata": obj["metadata"],
+                "stripe_created_at": when(obj["created"]),
             },
         )
 
@@ -41,6 +39,7 @@ def payment_methods(view: View) -> Iterator[Kept]:
     """Stripe tells of a method when it is attached; one that never was may be unknown here."""
     for obj in view.all("payment_method"):
         details = part(obj, obj["type"])
+        billing = part(obj, "billing_details")
         yield Kept(
             obj["id"],
             {
@@ -53,8 +52,12 @@ def payment_methods(view: View) -> Iterator[Kept]:
                 "country": details.get("country"),
                 "funding": details.get("funding"),
                 "fingerprint": details.get("fingerprint"),
+                "billing_email": billing.get("email"),
+                "billing_name": billing.get("name"),
+                "metadata": obj["metadata"],
+                "stripe_created_at": when(obj["created"]),
             },
-            told=obj["customer"] is not None,
+            told=obj["customer"] is not None or view.first(obj["id"], "payment_method.attached") is not None,
         )
 
 
@@ -64,18 +67,18 @@ def tax_ids(view: View) -> Iterator[Kept]:
         yield Kept(
             obj["id"],
             {
-                "deleted": False,
                 "stripe_customer_id": ref(obj["customer"]),
                 "type": obj["type"],
                 "value": obj["value"],
                 "country": obj["country"],
                 "verification_status": sub(obj, "verification", "status"),
+                "stripe_created_at": when(obj["created"]),
             },
         )
 
 
 CUSTOMERS = (
-    Table("customer", "users t", "t.stripe_customer_id", users, DELETED),
+    Table("customer", "users t", "t.stripe_customer_id", users, deleted_by="customer.deleted"),
     Table("payment_method", "payment_methods t", "t.stripe_payment_method_id", payment_methods),
-    Table("tax_id", "tax_ids t", "t.stripe_tax_id", tax_ids, DELETED),
+    Table("tax_id", "tax_ids t", "t.stripe_tax_id", tax_ids, deleted_by="customer.tax_id.deleted"),
 )

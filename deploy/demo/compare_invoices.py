@@ -14,6 +14,13 @@ invoices i CROSS JOIN LATERAL jsonb_to_recordset(i.line_items) AS t(
     id text, description text, amount_cents bigint, currency text, quantity bigint, price text,
     period_start timestamptz, period_end timestamptz, proration boolean, subscription_item text,
     discount_cents bigint, tax_cents bigint)
+WHERE i.deleted_at IS NULL
+"""
+
+
+AMOUNTS = """
+(SELECT array_agg((line ->> 'amount_cents')::bigint ORDER BY place)
+ FROM jsonb_array_elements(t.line_items) WITH ORDINALITY AS l(line, place))
 """
 
 
@@ -50,6 +57,21 @@ def _times(obj: Mapping[str, Any]) -> dict[str, Any]:
         "voided_at": when(moments["voided_at"]),
         "marked_uncollectible_at": when(moments["marked_uncollectible_at"]),
         "next_payment_attempt": when(obj["next_payment_attempt"]),
+        "stripe_created_at": when(obj["created"]),
+    }
+
+
+def _told(view: View, obj: Mapping[str, Any]) -> dict[str, Any]:
+    """When events told what the invoice itself does not show."""
+    id_, error = obj["id"], part(obj, "last_finalization_error")
+    return {
+        "sent_at": view.first(id_, "invoice.sent"),
+        "overdue_at": view.first(id_, "invoice.overdue"),
+        "payment_failed_at": view.last(id_, "invoice.payment_failed"),
+        "payment_action_required_at": view.last(id_, "invoice.payment_action_required"),
+        "finalization_failed_at": view.last(id_, "invoice.finalization_failed"),
+        "finalization_error": error.get("message") or error.get("code") or error.get("type"),
+        "amount_overpaid_cents": Either((None, obj["amount_overpaid"])),  # shapes before basil do not have it
     }
 
 
@@ -68,6 +90,7 @@ def invoices(view: View) -> Iterator[Kept]:
             {
                 **_amounts(obj),
                 **_times(obj),
+                **_told(view, obj),
                 "user": ref(obj["customer"]),
                 "stripe_customer_id": ref(obj["customer"]),
                 "stripe_subscription_id": ref(sub(obj, "parent", "subscription_details", "subscription")),
@@ -123,27 +146,48 @@ def lines(view: View) -> Iterator[Kept]:
             )
 
 
+def upcoming(view: View) -> Iterator[Kept]:
+    """What was announced last to each subscription."""
+    for obj in view.all("upcoming_invoice"):
+        subscription = sub(obj, "parent", "subscription_details", "subscription")
+        yield Kept(
+            subscription,
+            {
+                "stripe_customer_id": ref(obj["customer"]),
+                "stripe_subscription_id": subscription,
+                "currency": obj["currency"],
+                "subtotal_cents": obj["subtotal"],
+                "total_cents": obj["total"],
+                "amount_due_cents": obj["amount_due"],
+                "billing_period_start": when(obj["period_start"]),
+                "billing_period_end": when(obj["period_end"]),
+                "next_payment_attempt": when(obj["next_payment_attempt"]),
+                "amounts": [line["amount"] for line in rows(obj["lines"])[:SHOWN]] or None,
+                "stripe_created_at": when(obj["created"]),
+            },
+        )
+
+
 def invoice_payments(view: View) -> Iterator[Kept]:
     """What paid which invoice. Of a payment that is not made yet only shapes before basil tell, and less."""
     for obj in view.all("invoice_payment"):
         if (payment := payment_of(obj)) is None:
             continue
         key = f"{ref(obj['invoice'])} {payment}"
-        if obj["status"] != "paid":
-            yield Kept(key, {}, told=False)
-            continue
-        yield Kept(
-            key,
-            {
-                "stripe_invoice_payment_id": obj["id"],
-                "status": obj["status"],
-                "currency": obj["currency"],
-                "amount_requested_cents": obj["amount_requested"],
-                "amount_paid_cents": obj["amount_paid"],
-                "is_default": obj["is_default"],
-                "paid_at": when(sub(obj, "status_transitions", "paid_at")),
-            },
-        )
+        values = {
+            "stripe_invoice_payment_id": obj["id"],
+            "status": obj["status"],
+            "currency": obj["currency"],
+            "amount_requested_cents": obj["amount_requested"],
+            "amount_paid_cents": obj["amount_paid"],
+            "is_default": obj["is_default"],
+            "paid_at": when(sub(obj, "status_transitions", "paid_at")),
+            "stripe_created_at": when(obj["created"]),
+        }
+        if obj["status"] == "paid":
+            yield Kept(key, values)
+        else:
+            yield Kept(key, {name: Either((None, value)) for name, value in values.items()}, told=False)
 
 
 def credit_notes(view: View) -> Iterator[Kept]:
@@ -168,6 +212,9 @@ def credit_notes(view: View) -> Iterator[Kept]:
                 "out_of_band_cents": obj["out_of_band_amount"],
                 "refund_ids": sorted(filter(None, (ref(one["refund"]) for one in obj["refunds"]))),
                 "voided_at": when(obj["voided_at"]),
+                "pdf_url": obj["pdf"],
+                "metadata": obj["metadata"],
+                "stripe_created_at": when(obj["created"]),
             },
         )
 
@@ -179,8 +226,10 @@ INVOICES = (
         "t.stripe_invoice_id",
         invoices,
         {"user": USER, "lines": "coalesce(jsonb_array_length(t.line_items), 0)"},
+        deleted_by="invoice.deleted",
     ),
-    Table("line_item", LINES, "i.stripe_invoice_id || ' ' || t.id", lines, gone="i.deleted_at IS NOT NULL"),
+    Table("line_item", LINES, "i.stripe_invoice_id || ' ' || t.id", lines, mirror=False),
+    Table("upcoming_invoice", "upcoming_invoices t", "t.key", upcoming, {"amounts": AMOUNTS}),
     Table(
         "invoice_payment",
         "invoice_payments t",

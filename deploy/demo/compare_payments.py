@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from deploy.demo.compare_invoices import payment_of
-from deploy.demo.compare_rows import Either, Kept, Rows, Table, View, part, ref, sub, when
+from deploy.demo.compare_rows import ORIGIN, Either, Kept, Rows, Table, View, part, ref, sub, when
 from deploy.demo.compare_subscriptions import USER
 
 SETTLED = ("won", "warning_closed", "prevented")
@@ -12,6 +12,17 @@ SETTLED = ("won", "warning_closed", "prevented")
 
 GAVE_NOTHING = ("failed", "canceled")
 """Refunds whose money stayed."""
+
+OF_CHARGES = (
+    "stripe_fee_cents",
+    "net_amount_cents",
+    "card_brand",
+    "card_last4",
+    "refunded_at",
+    "refund_reason",
+    "dispute_status",
+)
+"""What an attempt without a charge does not have."""
 
 
 def _asked(view: View, obj: Mapping[str, Any], link: tuple[str, bool] | None) -> Any:
@@ -34,14 +45,18 @@ def intents(view: View) -> Iterator[Kept]:
                 "amount_cents": _asked(view, obj, links.get(obj["id"])),
                 "amount_received_cents": obj["amount_received"],
                 "amount_capturable_cents": obj["amount_capturable"],
+                "capture_method": obj["capture_method"],
                 "latest_stripe_charge_id": ref(obj["latest_charge"]),
                 "payment_method_id": ref(obj["payment_method"]) or ref(error.get("payment_method")),
                 "failure_code": error.get("code") or error.get("type"),
+                "failure_message": error.get("message"),
                 "decline_code": error.get("decline_code"),
+                "payment_method_type": sub(error, "payment_method", "type"),
                 "canceled_at": when(obj["canceled_at"]),
                 "cancel_reason": obj["cancellation_reason"],
                 "description": obj["description"],
                 "metadata": obj["metadata"],
+                "stripe_created_at": when(obj["created"]),
             },
         )
 
@@ -67,6 +82,15 @@ def _of_charge(obj: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _booked(view: View, obj: Mapping[str, Any]) -> dict[str, Any]:
+    """Fee and net: Stripe's webhooks do not show them, so the ledger may not know them yet."""
+    booked = view.whole("balance_transaction", obj["balance_transaction"])
+    return {
+        "stripe_fee_cents": Either((None, booked.get("fee"))),
+        "net_amount_cents": Either((None, booked.get("net"))),
+    }
+
+
 def charges(view: View) -> Iterator[Kept]:
     """Every charge."""
     for obj in view.all("charge"):
@@ -74,14 +98,19 @@ def charges(view: View) -> Iterator[Kept]:
             obj["id"],
             {
                 **_of_charge(obj),
+                **_booked(view, obj),
                 "status": obj["status"],
                 "amount_captured_cents": obj["amount_captured"],
                 "amount_refunded_cents": obj["amount_refunded"],
                 "refunded": obj["refunded"],
                 "disputed": Either((False, obj["disputed"])),  # no event of the charge itself tells it
                 "balance_transaction_id": ref(obj["balance_transaction"]),
+                "receipt_url": obj["receipt_url"],
+                "refund_seen_at": view.last(obj["id"], "charge.refunded"),
+                "expired_at": view.first(obj["id"], "charge.expired"),
                 "description": obj["description"],
                 "metadata": obj["metadata"],
+                "stripe_created_at": when(obj["created"]),
             },
         )
 
@@ -134,15 +163,6 @@ def _refunds(refunds: Sequence[Mapping[str, Any]], *, captured: bool) -> dict[st
     }
 
 
-def _booked(view: View, obj: Mapping[str, Any]) -> dict[str, Any]:
-    """Fee and net: Stripe's webhooks do not show them, so the ledger may not know them yet."""
-    booked = view.whole("balance_transaction", obj["balance_transaction"])
-    return {
-        "stripe_fee_cents": Either((None, booked.get("fee"))),
-        "net_amount_cents": Either((None, booked.get("net"))),
-    }
-
-
 def payments(view: View) -> Iterator[Kept]:
     """One attempt for each charge, and one for each intent without a charge."""
     links = _links(view)
@@ -154,6 +174,7 @@ def payments(view: View) -> Iterator[Kept]:
         yield Kept(
             obj["id"],
             {
+                **ORIGIN,
                 **_of_charge(obj),
                 **refunds,
                 **_booked(view, obj),
@@ -177,6 +198,8 @@ def _bare(view: View, obj: Mapping[str, Any], link: tuple[str, bool] | None) -> 
     return Kept(
         obj["id"],
         {
+            **ORIGIN,
+            **dict.fromkeys(OF_CHARGES),
             "user": ref(obj["customer"]),
             "invoice": invoice,
             "stripe_invoice_id": invoice,
@@ -186,7 +209,11 @@ def _bare(view: View, obj: Mapping[str, Any], link: tuple[str, bool] | None) -> 
             "currency": obj["currency"],
             "status": "failed" if failed else "pending",
             "failure_code": (error.get("code") or error.get("type")) if failed else None,
+            "failure_message": error.get("message") if failed else None,
             "decline_code": error.get("decline_code") if failed else None,
+            "captured": False,
+            "payment_method": sub(error, "payment_method", "type"),
+            "payment_method_id": ref(obj["payment_method"]) or ref(error.get("payment_method")),
             "refund_amount_cents": 0,
             "created_at": when(obj["created"]),
         },
@@ -196,6 +223,7 @@ def _bare(view: View, obj: Mapping[str, Any], link: tuple[str, bool] | None) -> 
 def refunds(view: View) -> Iterator[Kept]:
     """Every refund, those that failed too."""
     for obj in view.all("refund"):
+        failed = obj.get("failure_balance_transaction")
         yield Kept(
             obj["id"],
             {
@@ -206,8 +234,10 @@ def refunds(view: View) -> Iterator[Kept]:
                 "status": obj["status"],
                 "reason": obj["reason"],
                 "failure_reason": obj.get("failure_reason"),
+                "failed_at": when(view.whole("balance_transaction", failed).get("created")),
                 "balance_transaction_id": ref(obj["balance_transaction"]),
                 "metadata": obj["metadata"],
+                "stripe_created_at": when(obj["created"]),
             },
         )
 
@@ -225,6 +255,11 @@ def disputes(view: View) -> Iterator[Kept]:
                 "status": obj["status"],
                 "reason": obj["reason"],
                 "evidence_due_by": when(sub(obj, "evidence_details", "due_by")),
+                "funds_withdrawn_at": view.first(obj["id"], "charge.dispute.funds_withdrawn"),
+                "funds_reinstated_at": view.first(obj["id"], "charge.dispute.funds_reinstated"),
+                "closed_at": view.last(obj["id"], "charge.dispute.closed"),
+                "metadata": obj["metadata"],
+                "stripe_created_at": when(obj["created"]),
             },
         )
 
@@ -239,6 +274,7 @@ def warnings(view: View) -> Iterator[Kept]:
                 "stripe_payment_intent_id": ref(obj.get("payment_intent")),
                 "fraud_type": obj["fraud_type"],
                 "actionable": obj["actionable"],
+                "stripe_created_at": when(obj["created"]),
             },
         )
 
@@ -263,7 +299,11 @@ def sessions(view: View) -> Iterator[Kept]:
                 "amount_total_cents": obj["amount_total"],
                 "client_reference_id": obj["client_reference_id"],
                 "customer_email": sub(obj, "customer_details", "email") or obj["customer_email"],
+                "completed_at": view.first(obj["id"], "checkout.session.completed"),
+                "expired_at": view.first(obj["id"], "checkout.session.expired"),
+                "async_payment_failed_at": view.first(obj["id"], "checkout.session.async_payment_failed"),
                 "metadata": obj["metadata"],
+                "stripe_created_at": when(obj["created"]),
             },
         )
 
@@ -279,6 +319,8 @@ def payouts(view: View) -> Iterator[Kept]:
                 "amount_cents": obj["amount"],
                 "arrival_date": when(obj["arrival_date"]),
                 "reconciliation_status": obj["reconciliation_status"],
+                "metadata": obj["metadata"],
+                "stripe_created_at": when(obj["created"]),
                 "balance_transaction_id": ref(obj["balance_transaction"]),
             },
         )
@@ -298,7 +340,7 @@ PAYMENTS = (
         "coalesce(t.stripe_charge_id, t.stripe_payment_intent_id)",
         payments,
         ATTEMPT,
-        gone="false",
+        mirror=False,
     ),
     Table("refund", "refunds t", "t.stripe_refund_id", refunds),
     Table("dispute", "disputes t", "t.stripe_dispute_id", disputes),

@@ -55,11 +55,16 @@ class Kept:
     told: bool = True
 
 
+ORIGIN: Mapping[str, Any] = {"livemode": False, "stripe_account": ""}
+"""Where everything is from: our own account, in test mode."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table of the ledger; `key` and `computed` are SQL over the row `t`, and `source` is where rows come from.
 
-    `gone` is SQL that says of a row that its object was deleted at Stripe, which then may not show it any more.
+    `mirror`: its rows are copies of Stripe's objects, with their origin and, where `deleted_by` names the event that
+    tells of it, the time at which an object was deleted. Without that event Stripe never deletes such objects.
     """
 
     kind: str
@@ -67,12 +72,13 @@ class Table:
     key: str
     expect: Callable[["View"], Iterator[Kept]]
     computed: Mapping[str, str] = field(default_factory=dict[str, str])
-    gone: str = "t.deleted_at IS NOT NULL"
+    mirror: bool = True
+    deleted_by: str | None = None
 
     def query(self, columns: Iterable[str]) -> str:
-        """Reads the key, whether the row is gone, and `columns`."""
-        named = ", ".join(f'{self.computed.get(name, f"t.{name}")} AS "{name}"' for name in columns)
-        return f"SELECT {self.key} AS key, {self.gone} AS gone{', ' if named else ''}{named} FROM {self.source}"  # noqa: S608 - our own names
+        """Reads the key and `columns`."""
+        named = "".join(f', {self.computed.get(name, f"t.{name}")} AS "{name}"' for name in columns)
+        return f"SELECT {self.key} AS key{named} FROM {self.source}"  # noqa: S608 - our own names
 
 
 @dataclass(slots=True)
@@ -84,6 +90,13 @@ class View:
     _by: dict[tuple[str, str], dict[Any, list[Mapping[str, Any]]]] = field(
         default_factory=dict[tuple[str, str], dict[Any, list[Mapping[str, Any]]]]
     )
+    _moments: dict[str, dict[str, tuple[int, int]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find what events told by their type, and by the object that they told of."""
+        self._moments = {}
+        for row in self.all("moment"):
+            self._moments.setdefault(row["type"], {})[row["of"]] = (row["first"], row["last"])
 
     def all(self, kind: str) -> Rows:
         """All objects of a kind."""
@@ -97,6 +110,21 @@ class View:
             for obj in self.all(kind):
                 index.setdefault(obj.get(name), []).append(obj)
         return index.get(value, ())
+
+    def first(self, id_: str, *types: str) -> datetime | None:
+        """When Stripe first told of an object by an event of these types; None: never."""
+        return when(min((found[0] for found in self._told(id_, types)), default=None))
+
+    def last(self, id_: str, *types: str) -> datetime | None:
+        """The same for the last time."""
+        return when(max((found[1] for found in self._told(id_, types)), default=None))
+
+    def _told(self, id_: str, types: Iterable[str]) -> list[tuple[int, int]]:
+        return [found[id_] for type_ in types if id_ in (found := self._moments.get(type_, {}))]
+
+    def told(self, type_: str) -> Iterable[str]:
+        """The objects of which events of a type told."""
+        return self._moments.get(type_, {}).keys()
 
     def whole(self, kind: str, value: Any) -> Mapping[str, Any]:
         """The object that is there by its id or as a whole; an empty one where there is none, or it is gone."""

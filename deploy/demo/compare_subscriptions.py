@@ -16,6 +16,33 @@ CYCLES = {"year": "yearly", "month": "monthly", "week": "weekly", "day": "daily"
 
 COUNTED = ("active", "past_due")
 
+STATE = (
+    "stripe_customer_id",
+    "status",
+    "stripe_price_id",
+    "quantity",
+    "currency",
+    "current_period_start",
+    "current_period_end",
+    "trial_end",
+    "cancel_at_period_end",
+    "cancel_at",
+    "pause_behavior",
+    "discount_ids",
+    "mrr_incomplete",
+)
+"""What a subscription's newest state says like the subscription itself."""
+
+TOLD = tuple(
+    f"customer.subscription.{verb}" for verb in ("created", "updated", "deleted", "paused", "resumed", "trial_will_end")
+)
+"""The events that tell of a state."""
+
+NEWEST = """
+(SELECT DISTINCT ON (stripe_subscription_id) * FROM subscription_history
+ ORDER BY stripe_subscription_id, version DESC) t
+"""
+
 
 def price_of(view: View, item: Mapping[str, Any]) -> Mapping[str, Any]:
     """An item's price, whole."""
@@ -44,10 +71,29 @@ def _yearly(view: View, item: Mapping[str, Any]) -> Fraction:
     return Fraction(Decimal(str(price["unit_amount_decimal"]))) * quantity * _a_year(view, item)
 
 
-def _applying(view: View, discounts: Any) -> list[Mapping[str, Any]]:
-    """The discounts that are not over."""
+def _applying(view: View, discounts: Any, at: int) -> list[Mapping[str, Any]]:
+    """The discounts that are not over at `at`."""
     whole = (view.whole("discount", one) for one in rows(discounts))
-    return [one for one in whole if one and (one["end"] is None or one["end"] > view.at)]
+    return [one for one in whole if one and not _over(view, one, at)]
+
+
+def _over(view: View, discount: Mapping[str, Any], at: int) -> bool:
+    deleted = view.first(discount["id"], "customer.discount.deleted")
+    return any(end is not None and end.timestamp() <= at for end in (when(discount["end"]), deleted))
+
+
+def _owners(view: View, customer: Any, at: int) -> list[Mapping[str, Any]]:
+    """The discount that the whole customer had at `at`."""
+    found = [
+        one
+        for one in view.by("discount", "customer", customer)
+        if one["subscription"] is None
+        and one["subscription_item"] is None
+        and one["start"] <= at
+        and view.first(one["id"], "customer.discount.created") is not None
+        and not _over(view, one, at)
+    ]
+    return sorted(found, key=lambda one: (one["start"], one["id"]))[-1:]
 
 
 def _lowered(
@@ -66,19 +112,26 @@ def _lowered(
     return amount
 
 
-def mrr(view: View, obj: Mapping[str, Any]) -> int:
-    """A subscription's MRR in minor units: active and past due ones, by month, less what lasts, rounded once."""
+def mrr(view: View, obj: Mapping[str, Any], at: int | None = None) -> int:
+    """A subscription's MRR in minor units: active and past due ones, by month, less what lasts, rounded once.
+
+    `at` is when its discounts are looked at (default: the present), in seconds since 1970.
+    """
     if obj["status"] not in COUNTED:
         return 0
-    items = rows(obj["items"])
-    year = Fraction(0)
+    items, year = rows(obj["items"]), Fraction(0)
+    moment = view.at if at is None else at
     for item in items:
-        own = _applying(view, item.get("discounts"))
+        own = _applying(view, item.get("discounts"), moment)
         year += _lowered(view, _yearly(view, item), own, obj["currency"], _a_year(view, item))
     first = next((item for item in items if not _metered(view, item)), None)
     if first is not None:
-        owner = view.whole("customer", obj["customer"]).get("discount")
-        chosen = _applying(view, obj["discounts"]) or _applying(view, [owner] if owner else [])
+        chosen = _applying(view, obj["discounts"], moment)
+        if not chosen and at is None:
+            owner = view.whole("customer", obj["customer"]).get("discount")
+            chosen = _applying(view, [owner] if owner else [], moment)
+        elif not chosen:
+            chosen = _owners(view, obj["customer"], moment)
         year = _lowered(view, year, chosen, obj["currency"], _a_year(view, first))
     return int(year / 12 + Fraction(1, 2))
 
@@ -132,8 +185,21 @@ def subscriptions(view: View) -> Iterator[Kept]:
                 "started_at": when(obj["start_date"]),
                 "description": obj["description"],
                 "metadata": obj["metadata"],
+                "shown": len(items),
+                "items_complete": True,
+                "stripe_schedule_id": ref(obj["schedule"]),
+                "stripe_created_at": when(obj["created"]),
             },
         )
+
+
+def history(view: View) -> Iterator[Kept]:
+    """The newest state of every subscription: what it is now, and was worth when Stripe told of it last."""
+    for kept in subscriptions(view):
+        told = view.last(kept.id, *TOLD)
+        obj = view.whole("subscription", kept.id)
+        worth = {} if told is None else {"occurred_at": told, "mrr_cents": mrr(view, obj, int(told.timestamp()))}
+        yield Kept(kept.id, {name: kept.values[name] for name in STATE} | worth)
 
 
 def items(view: View) -> Iterator[Kept]:
@@ -155,6 +221,10 @@ def items(view: View) -> Iterator[Kept]:
                     "interval": price["recurring"]["interval"],
                     "interval_count": price["recurring"]["interval_count"],
                     "usage_type": price["recurring"]["usage_type"],
+                    "billing_scheme": price["billing_scheme"],
+                    "divide_by": sub(price, "transform_quantity", "divide_by"),
+                    "divide_round": sub(price, "transform_quantity", "round"),
+                    "discount_ids": [ref(one) for one in rows(item.get("discounts"))],
                     "current_period_start": when(item["current_period_start"]),
                     "current_period_end": when(item["current_period_end"]),
                 },
@@ -162,12 +232,19 @@ def items(view: View) -> Iterator[Kept]:
 
 
 SUBSCRIPTIONS = (
-    Table("subscription", "subscriptions t", "t.stripe_subscription_id", subscriptions, {"user": USER}),
+    Table(
+        "subscription",
+        "subscriptions t",
+        "t.stripe_subscription_id",
+        subscriptions,
+        {"user": USER, "shown": "jsonb_array_length(t.items)"},
+    ),
+    Table("subscription_history", NEWEST, "t.stripe_subscription_id", history, mirror=False),
     Table(
         "subscription_item",
         "subscription_items t",
         "t.stripe_subscription_id || ' ' || t.stripe_subscription_item_id",
         items,
-        gone="false",
+        mirror=False,
     ),
 )

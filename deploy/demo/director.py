@@ -139,6 +139,8 @@ class Director:
         difference = ""
         if self.chaos is not None:
             difference = f" · difference {len(self.compare())}"
+        if (dead := self.ledger.backlog()[1]) > 0:
+            difference += f" · dead {dead:,}"
         counts, progress = self.ledger.counts(), self.ledger.progress()
         self.screen.say(
             f"{month(last)} · {counts['customers']:,} customers · {counts['invoices']:,} invoices · "

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db.engine import create_engine
-from deploy.demo.compare import differences
+from deploy.demo.compare import differences, unfinished
 from deploy.demo.compare_rows import Books, Difference
 from worker.doorbell import Doorbell
 
@@ -59,6 +59,9 @@ COUNTS = {
     "of these declined": "SELECT count(*) FROM payment_history WHERE failure_code IS NOT NULL",
     "refunds": "SELECT count(*) FROM refunds",
     "disputes": "SELECT count(*) FROM disputes",
+    "invoices dunned": "SELECT count(*) FROM dunning_cases",
+    "of these recovered": "SELECT count(*) FROM dunning_cases WHERE outcome = 'recovered'",
+    "of these lost": "SELECT count(*) FROM dunning_cases WHERE outcome IN ('lost', 'canceled')",
 }
 """What the summary counts, each with its question."""
 
@@ -163,5 +166,13 @@ class Ledger:
         return self._ask(ask)
 
     def differences(self, books: Books, at: int) -> list[Difference]:
-        """Where ledger and books differ at the business's time `at` (seconds since 1970): by it discounts end."""
-        return self._runner.run(differences(self._connected(), books, at=at))
+        """Where ledger and books differ at the business's time `at` (seconds since 1970): by it discounts end.
+
+        Work that was given up counts, too.
+        """
+
+        async def both() -> list[Difference]:
+            engine = self._connected()
+            return [*await differences(engine, books, at=at), *await unfinished(engine)]
+
+        return self._runner.run(both())

@@ -34,9 +34,14 @@ class Outcome:
     deeds: Sequence[str] = field(default_factory=list[str])
 
     @property
+    def wrong(self) -> int:
+        """What the last line counts: what differs (parked work, too), and what Stripe refused of the story."""
+        return len(self.differences) + self.refused
+
+    @property
     def exit_code(self) -> int:
-        """0 only when nothing differs, nothing is parked, and Stripe refused no part of the story."""
-        return 0 if not self.differences and not self.dead and not self.refused else 1
+        """0 only when nothing is wrong."""
+        return 1 if self.wrong else 0
 
 
 def outcome(
@@ -99,4 +104,4 @@ def show(screen: Screen, told: Outcome) -> None:
         screen.say(str(difference), "red")
     if len(told.differences) > SHOWN:
         screen.say(f"and {len(told.differences) - SHOWN} more", "red")
-    screen.say(f"differences: {len(told.differences)}")
+    screen.say(f"differences: {told.wrong}")

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.demo.compare import differences
+from deploy.demo.simulator.books import books
 from deploy.demo.simulator.faults import read_script
 from deploy.demo.simulator.server import serving as serving_stripe
 from deploy.demo.simulator.simulation import Simulation
@@ -201,7 +202,7 @@ class Stage:
 
     def books(self) -> Mapping[str, list[Json]]:
         """Stripe's own."""
-        return self.simulation.account.store.kinds()
+        return books(self.simulation.account)
 
     async def books_agree(self) -> None:
         """Demand that the ledger says of every object what Stripe does. Raises BooksDifferError with them all."""

@@ -77,7 +77,7 @@ CORRUPTIONS = (
     ("UPDATE disputes SET status = 'won' WHERE stripe_dispute_id = :dispute", "dispute", "{dispute}", "status"),
     ("UPDATE coupons SET percent_off = 11", "coupon", "{coupon}", "percent_off"),
     ("UPDATE users SET email = NULL WHERE stripe_customer_id = :payer", "customer", "{payer}", "email"),
-    ("UPDATE users SET deleted_at = now() WHERE stripe_customer_id = :payer", "customer", "{payer}", "deleted"),
+    ("UPDATE users SET deleted_at = now() WHERE stripe_customer_id = :payer", "customer", "{payer}", "deleted_at"),
     ("INSERT INTO users (stripe_customer_id) VALUES ('cus_invented')", "customer", "cus_invented", "exists"),
 )  # fmt: skip
 """What may be wrong with a ledger, and the kind, id and field by which the comparison must name it."""

@@ -110,6 +110,9 @@ class Account:
     undelivered: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     """The endpoints that have not accepted an event yet, by its id; an event that all have accepted is not here."""
 
+    moments: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict[tuple[str, str], tuple[int, int]])
+    """When an object's events of a type happened, first and last: events are forgotten in time, the oracle may not."""
+
     on_event: list[Callable[[Emitted], None]] = field(default_factory=list[Callable[[Emitted], None]])
     asked: Asked | None = None
     _last: dict[tuple[str, str], bytes] = field(default_factory=dict[tuple[str, str], bytes])
@@ -154,6 +157,9 @@ class Account:
             self._keep(event, version, obj)
         if twin is not None:
             event.previous.update(twin.previous)
+        if "id" in obj:
+            first, _ = self.moments.get((obj["id"], type_), (event.created, event.created))
+            self.moments[obj["id"], type_] = (first, event.created)
         self.publish(event)
         for follow in LISTENERS.get(type_, ()):
             follow(self, obj)

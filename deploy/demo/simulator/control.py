@@ -10,6 +10,7 @@ from pydantic import Field
 
 from deploy.demo.simulator import forms, page
 from deploy.demo.simulator.api import Answer, Request
+from deploy.demo.simulator.books import books
 from deploy.demo.simulator.errors import Json, StripeError, missing
 from deploy.demo.simulator.faults import ScriptError, read_script
 from deploy.demo.simulator.forms import Form
@@ -134,9 +135,9 @@ async def flush(s: Simulation, given: Json, names: dict[str, str]) -> Json:
 
 
 @controls("GET", "/_sim/books")
-async def books(s: Simulation, given: Json, names: dict[str, str]) -> bytes:
-    """All objects by kind, as they are at one moment."""
-    return msgspec.json.encode(s.account.store.kinds())
+async def all_books(s: Simulation, given: Json, names: dict[str, str]) -> bytes:
+    """All objects by kind, as they are at one moment, and what only events have told."""
+    return msgspec.json.encode(books(s.account))
 
 
 def _deliveries(s: Simulation) -> Json:
