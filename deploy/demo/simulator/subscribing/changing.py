@@ -13,6 +13,7 @@ from deploy.demo.simulator.subscribing.forms import ItemChange, Update
 from deploy.demo.simulator.subscribing.shape import ENDED, items_of, new_item, period_end, put_items, set_period
 
 UPDATED = "customer.subscription.updated"
+BEHIND = {"past_due", "unpaid"}
 
 
 @dataclass(slots=True)
@@ -238,7 +239,8 @@ def _settle(a: Account, subscription: Json, form: Update, change: Change, span_s
         billing.pend(a, subscription, [*moved, *extras])
         return
     billing.announce(a, subscription)
-    a.updated(subscription, UPDATED)
+    if subscription["status"] not in BEHIND:  # its new invoice may be paid within this second: both are told as one
+        a.updated(subscription, UPDATED)
     whole = change.debits if change.resets else []
     billing.pend(a, subscription, change.credits if change.resets else moved)
     now = a.now(subscription["customer"])
