@@ -76,7 +76,7 @@ class Demo:
 
     def rest(self) -> tuple[int, list[str]]:
         assert self.process is not None
-        out, _ = self.process.communicate(timeout=300)
+        out, _ = self.process.communicate(timeout=600)
         return self.process.returncode, out.splitlines()
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
