@@ -15,7 +15,7 @@ from db.models.operations import Job, JobAttempt
 from db.operators import jobs
 from db.operators.actions import Actor, NotAllowedError, UnknownIdsError, audit_of, write_audit
 from db.operators.events import attempts_of
-from db.operators.filters import BadFilterError, like, moment, one_of, plain
+from db.operators.filters import BadFilterError, moment, named, one_of, period, plain
 from db.states import EmailStatus, JobStatus, QueueName
 
 SENDER = "send_letter"
@@ -96,8 +96,7 @@ class EmailFilter:
             since=moment("since", since, now),
             until=moment("until", until, now),
         )
-        if made.since and made.until and made.since >= made.until:
-            raise BadFilterError("until", "is not after --since")
+        period(made.since, made.until)
         return made
 
     def conditions(self) -> ColumnElement[bool]:
@@ -106,11 +105,9 @@ class EmailFilter:
         if self.status is not None:
             wanted.append(_state == self.status.value)
         if self.template is not None:
-            wanted.append(Email.template.like(like(self.template), escape="\\"))
+            wanted.append(named(Email.template, self.template))
         if self.to is not None:
-            address = func.lower(Email.recipient)
-            to = self.to.lower()
-            wanted.append(address.like(like(to), escape="\\") if set(to) & set("*?") else address == to)
+            wanted.append(named(func.lower(Email.recipient), self.to.lower()))
         if self.since is not None:
             wanted.append(Email.created_at >= self.since)
         if self.until is not None:

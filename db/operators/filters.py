@@ -76,11 +76,13 @@ def like(glob: str) -> str:
     return escaped.replace("*", "%").replace("?", "_")
 
 
-def _named(column: SQLColumnExpression[str], glob: str) -> ColumnElement[bool]:
+def named(column: SQLColumnExpression[str], glob: str) -> ColumnElement[bool]:
+    """Whether a column is the name that was typed, or matches it where it holds `*` or `?`."""
     return column.like(like(glob), escape="\\") if set(glob) & set("*?") else column == glob
 
 
-def _period(since: datetime | None, until: datetime | None) -> None:
+def period(since: datetime | None, until: datetime | None) -> None:
+    """Refuse a period that ends before it begins. Raises BadFilterError."""
     if since and until and since >= until:
         raise BadFilterError("until", "is not after --since")
 
@@ -121,7 +123,7 @@ class EventFilter:
             since=moment("since", since, now),
             until=moment("until", until, now),
         )
-        _period(made.since, made.until)
+        period(made.since, made.until)
         return made
 
     def conditions(self) -> ColumnElement[bool]:
@@ -137,7 +139,7 @@ class EventFilter:
             dead = QueueRow.dead_reason.is_not(None)
             wanted.append(WebhookEvent.id.in_(unfinished.where(dead if self.status == EventStatus.DEAD else ~dead)))
         if self.type is not None:
-            wanted.append(_named(WebhookEvent.type, self.type))
+            wanted.append(named(WebhookEvent.type, self.type))
         for column, value in (
             (WebhookEvent.customer_id, self.customer),
             (WebhookEvent.account, self.account),
@@ -185,7 +187,7 @@ class JobFilter:
             since=moment("since", since, now),
             until=moment("until", until, now),
         )
-        _period(made.since, made.until)
+        period(made.since, made.until)
         return made
 
     def conditions(self) -> ColumnElement[bool]:
@@ -199,7 +201,7 @@ class JobFilter:
             unfinished = select(QueueRow.job_id).where(QueueRow.job_id.is_not(None))
             wanted.append(Job.id.in_(unfinished))
         if self.name is not None:
-            wanted.append(_named(Job.name, self.name))
+            wanted.append(named(Job.name, self.name))
         if self.queue is not None:
             wanted.append(Job.queue == self.queue)
         if self.staged_by is not None:

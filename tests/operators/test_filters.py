@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 
+from db.operators.dunning import CaseFilter
+from db.operators.emails import EmailFilter
 from db.operators.filters import (
     BadFilterError,
     EventFilter,
@@ -85,7 +87,7 @@ def test_typed_text_is_never_part_of_the_statement() -> None:
 
 
 def test_a_period_must_have_a_length() -> None:
-    for read in (EventFilter.read, JobFilter.read):
+    for read in (EventFilter.read, JobFilter.read, EmailFilter.read, CaseFilter.read):
         with pytest.raises(BadFilterError, match="is not after --since"):
             read(now=NOW, since="1h", until="2h")
 
