@@ -160,6 +160,24 @@ def test_an_update_that_nobody_pays_is_past_due(shop: Shop) -> None:
     assert shop.see(made)["quantity"] == 2
 
 
+def test_behind_and_active_within_a_second_are_told_as_one_change(shop: Shop) -> None:
+    customer = shop.subscriber()
+    made = shop.subscribe(shop.price(3100), customer)
+    shop.switch(customer, "pm_card_chargeCustomerFail")
+    assert shop.swap(made, quantity=2, terms={"proration_behavior": "always_invoice"})["status"] == "past_due"
+    shop.switch(customer, "pm_card_visa")
+    sorry = shop.post("/v1/coupons", {"amount_off": 300, "currency": "usd", "duration": "once"})["id"]
+    shop.change(made, discounts=[{"coupon": sorry}])
+    shop.days(1)
+    shop.told()
+    terms = {"proration_behavior": "always_invoice", "discounts": [{"coupon": sorry}]}  # is used up by the new invoice
+    assert shop.swap(made, quantity=3, terms=terms)["status"] == "active"
+    assert shop.told().count("customer.subscription.updated") == 1
+    before = shop.last("customer.subscription.updated")["previous_attributes"]
+    assert before["status"] == "past_due"
+    assert {"items", "latest_invoice", "discounts"} <= before.keys()
+
+
 def test_an_update_can_wait_for_the_customer(shop: Shop) -> None:
     made = shop.subscribe(shop.price(3100))
     terms = {"proration_behavior": "always_invoice", "payment_behavior": "default_incomplete"}

@@ -1,7 +1,8 @@
 """One Stripe account: its objects, its clocks, and the events that tell of every change."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -116,6 +117,7 @@ class Account:
     on_event: list[Callable[[Emitted], None]] = field(default_factory=list[Callable[[Emitted], None]])
     asked: Asked | None = None
     _last: dict[tuple[str, str], bytes] = field(default_factory=dict[tuple[str, str], bytes])
+    _held: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -180,8 +182,20 @@ class Account:
         for tell in self.on_event:
             tell(event)
 
+    @contextmanager
+    def as_one(self, obj: Json, type_: str | None = None) -> Generator[None]:
+        """What is updated of the object within is told once, at the end; nothing, if it raises."""
+        self._held.add(obj["id"])
+        try:
+            yield
+        finally:
+            self._held.discard(obj["id"])
+        self.updated(obj, type_)
+
     def updated(self, obj: Json, type_: str | None = None) -> bool:
         """Emit `<kind>.updated` if the object differs from what was told of it last; whether it did."""
+        if obj["id"] in self._held:
+            return False
         before = self._last.get((CURRENT, obj["id"]))
         if before is not None and before == msgspec.json.encode(render(self, obj, CURRENT)):
             return False

@@ -1,6 +1,7 @@
 """A subscription changes: another price, another quantity, a trial, a pause, a day to end on."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from deploy.demo.simulator.account import Account
@@ -239,13 +240,16 @@ def _settle(a: Account, subscription: Json, form: Update, change: Change, span_s
         billing.pend(a, subscription, [*moved, *extras])
         return
     billing.announce(a, subscription)
-    if subscription["status"] not in BEHIND:  # its new invoice may be paid within this second: both are told as one
-        a.updated(subscription, UPDATED)
     whole = change.debits if change.resets else []
-    billing.pend(a, subscription, change.credits if change.resets else moved)
     now = a.now(subscription["customer"])
     span = (now, now) if change.resets else (span_start, now)
-    _invoice(a, subscription, form, [*whole, *extras], span)
+    behind = subscription["status"] in BEHIND
+    if not behind:
+        a.updated(subscription, UPDATED)
+    # Behind and active within one second cannot be put in order by those who listen: such a change is told as one.
+    with a.as_one(subscription, UPDATED) if behind else nullcontext():
+        billing.pend(a, subscription, change.credits if change.resets else moved)
+        _invoice(a, subscription, form, [*whole, *extras], span)
 
 
 def _invoice(a: Account, subscription: Json, form: Update, drafts: Sequence[Draft], span: tuple[int, int]) -> None:
