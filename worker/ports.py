@@ -44,3 +44,42 @@ class Mailer(Protocol):
     async def close(self) -> None:
         """Let go of connections."""
         ...
+
+
+class Pdf(Protocol):
+    """Makes a PDF of a document, in a process of its own."""
+
+    async def render(self, document: bytes) -> bytes:
+        """The PDF of a document (JSON); the same document gives the same bytes.
+
+        Raises Refused when the document cannot be rendered or takes too much time or memory, TryLater when nobody is
+        there to render it.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End its processes."""
+        ...
+
+
+class Files(Protocol):
+    """Keeps files under names; what was written once is never overwritten."""
+
+    async def create(self, name: str, content: bytes, *, media_type: str) -> bool:
+        """Write a new file. False when one of this name exists, which is left as it is.
+
+        Raises TryLater when the storage is away or full; nothing is half-written then.
+        """
+        ...
+
+    async def read(self, name: str) -> bytes:
+        """The file's content. Raises FileNotFoundError when there is none, TryLater when the storage is away."""
+        ...
+
+    def url(self, name: str) -> str:
+        """The address of a file, for people and books: `s3://bucket/prefix/name`, `file:///…`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
