@@ -27,10 +27,10 @@ demo: install ## A simulated Stripe and a company at work; ARGS="--chaos" breaks
 	@$(PY) -m intake.cli demo $(ARGS)
 
 test: install ## The whole test suite, on embedded servers of its own
-	@$(PY) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+	@$(PY) -m pytest -n logical --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 quick: install ## The tests without the slow ones, which start and kill whole process trees
-	@$(PY) -m pytest -m "not slow" $(ARGS)
+	@$(PY) -m pytest -n logical --dist worksteal -m "not slow" $(ARGS)
 
 check: install ## Format, lint, types, import rules, dependencies, dead code, lock file
 	@.venv/bin/ruff format --check --quiet .

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from db.ledger import hash63
-from db.states import CaseOutcome, CaseStatus
+from db.states import CaseStatus
 
 _encode = msgspec.json.Encoder().encode
 
@@ -31,6 +31,7 @@ class Case:
     opened_by: str
     currency: str
     amount_cents: int
+    paid_at_opening_cents: int
     policy: str
     steps: list[dict[str, Any]]
     hours: dict[str, Any]
@@ -53,6 +54,7 @@ class Case:
     final_action: str | None = None
     closed_at: datetime | None = None
     recovered_cents: int | None = None
+    credited_cents: int = 0
     recovered_after_step: int | None = None
     id: int = 0
     taken: int = 0
@@ -86,6 +88,7 @@ FIXED = (
     "opened_by",
     "currency",
     "amount_cents",
+    "paid_at_opening_cents",
     "policy",
     "steps",
     "hours",
@@ -112,6 +115,7 @@ CHANGING = (
     "final_action",
     "closed_at",
     "recovered_cents",
+    "credited_cents",
     "recovered_after_step",
 )
 """What changes in the course of it."""
@@ -237,6 +241,19 @@ async def save(conn: AsyncConnection, cases: Sequence[Case]) -> None:
         await conn.execute(_SAVE, {"rows": _encode(rows).decode()})
 
 
+_NOT_APPLIED = text(
+    """
+    SELECT w.id FROM webhook_events w JOIN queue q ON q.event_id = w.id
+    WHERE w.customer_id = :customer ORDER BY w.created_at, w.id LIMIT 1
+    """
+)
+
+
+async def not_applied(conn: AsyncConnection, customer: str | None) -> str | None:
+    """The oldest event of a customer that the ledger does not know yet, also a parked one; None: it knows all."""
+    return (await conn.execute(_NOT_APPLIED, {"customer": customer})).scalar()
+
+
 async def wait_for(conn: AsyncConnection, case: Case) -> None:
     """Hold the case's customer, waiting for it: for people, who hold nothing else yet and would not ask again."""
     await conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": hash63(case.lock)})
@@ -270,6 +287,14 @@ _STEP = text(
 async def add_steps(conn: AsyncConnection, steps: Sequence[StepRow]) -> None:
     """Write what was done at steps: once each, by the unique key."""
     await conn.execute(_STEP, [{name: getattr(step, name) for name in StepRow.__slots__} for step in steps])
+
+
+async def last_taken_by(conn: AsyncConnection, case_id: int, at: datetime) -> int | None:
+    """The newest step that was taken by then; None: none was."""
+    statement = text(
+        "SELECT max(position) FROM dunning_steps WHERE case_id = :case AND outcome = 'taken' AND taken_at <= :at"
+    )
+    return (await conn.execute(statement, {"case": case_id, "at": at})).scalar()
 
 
 async def told_of_step(
@@ -334,11 +359,3 @@ async def was_dunned(conn: AsyncConnection, invoice_ids: Collection[str]) -> set
 async def open_count(conn: AsyncConnection) -> int:
     """How many cases are not closed."""
     return (await conn.execute(text("SELECT count(*) FROM dunning_cases WHERE status <> 'closed'"))).scalar_one()
-
-
-_RECOVERABLE = frozenset({CaseOutcome.LOST, CaseOutcome.CANCELED, CaseOutcome.EXEMPT})
-
-
-def may_recover(case: Case) -> bool:
-    """Whether a closed case becomes `recovered` when its invoice is paid after all."""
-    return case.outcome in _RECOVERABLE

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Text
+from sqlalchemy.types import BigInteger, Text
 
 from db.states import EmailStatus
 
@@ -31,6 +31,8 @@ class StoredEmail:
     copies: int
     occurred_at: datetime
     created_at: datetime
+    document_ids: Sequence[int] | None = None
+    """The documents whose PDFs are attached."""
 
 
 def message_id(key: str) -> str:
@@ -41,12 +43,12 @@ def message_id(key: str) -> str:
 _REMEMBER = text(
     """
     INSERT INTO emails (key, message_id, template, recipient, recipient_name, user_id, stripe_invoice_id,
-                        locale, timezone, context, occurred_at, created_at)
+                        locale, timezone, context, document_ids, occurred_at, created_at)
     VALUES (:key, :message_id, :template, :recipient, :recipient_name, :user_id, :stripe_invoice_id,
-            :locale, :timezone, :context, :occurred_at, :now)
+            :locale, :timezone, :context, :document_ids, :occurred_at, :now)
     ON CONFLICT (key) DO NOTHING RETURNING id
     """
-).bindparams(bindparam("context", type_=JSONB))
+).bindparams(bindparam("context", type_=JSONB), bindparam("document_ids", type_=ARRAY(BigInteger)))
 
 
 async def remember(
@@ -63,6 +65,7 @@ async def remember(
     context: Mapping[str, Any],
     occurred_at: datetime,
     now: datetime,
+    document_ids: Sequence[int] = (),
 ) -> int | None:
     """Write a letter down. Returns its id; None when a letter of this `key` exists already."""
     values = {
@@ -76,6 +79,7 @@ async def remember(
         "locale": locale,
         "timezone": timezone,
         "context": dict(context),
+        "document_ids": list(document_ids) or None,
         "occurred_at": occurred_at,
         "now": now,
     }
@@ -99,7 +103,7 @@ async def begin(conn: AsyncConnection, email_id: int) -> StoredEmail | None:
                 UPDATE emails SET status = 'sending', attempts = attempts + 1, copies = copies + 1
                 WHERE id = :id AND status IN ('queued', 'sending', 'dead')
                 RETURNING id, key, message_id, template, recipient, recipient_name, locale, timezone, context,
-                          status, copies, occurred_at, created_at
+                          status, copies, occurred_at, created_at, document_ids
                 """
             ),
             {"id": email_id},

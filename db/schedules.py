@@ -1,5 +1,6 @@
 """Which periods of a schedule have been run: one row each, so that no worker runs a period twice."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import text
@@ -31,3 +32,30 @@ async def record_job(conn: AsyncConnection, name: str, period: datetime, job_id:
         text("UPDATE schedule_runs SET job_id = :job_id WHERE name = :name AND period = :period"),
         {"name": name, "period": period, "job_id": job_id},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is known of a period that was taken; without `job_id` nothing was staged for it. `again`: how often more."""
+
+    job_id: int | None
+    status: str | None
+    again: int
+
+
+async def hold_period(conn: AsyncConnection, name: str, period: datetime) -> Run:
+    """Lock a taken period until the transaction ends, and tell how it stands."""
+    found = await conn.execute(
+        text(
+            """
+            SELECT r.job_id, j.status,
+                   (SELECT count(*) FROM audit_log a WHERE a.action = 'schedules.run' AND a.target = r.name
+                      AND a.details ->> 'again' = 'true'
+                      AND (a.details ->> 'period')::timestamptz = r.period) AS again
+            FROM schedule_runs r LEFT JOIN jobs j ON j.id = r.job_id
+            WHERE r.name = :name AND r.period = :period FOR UPDATE OF r
+            """
+        ),
+        {"name": name, "period": period},
+    )
+    return Run(*found.one())

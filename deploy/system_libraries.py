@@ -1,4 +1,4 @@
-"""WeasyPrint needs libraries of the system to make PDFs: install what is missing where we may, else say how.
+"""WeasyPrint needs libraries and fonts of the system to make PDFs: install what is missing where we may, else say how.
 
 Runs before anything is installed, so it uses nothing but Python itself.
 """
@@ -14,19 +14,49 @@ from typing import NamedTuple
 
 
 class Library(NamedTuple):
-    """A library, by what `ctypes` calls it and by Debian's package."""
+    """A library, by what `ctypes` calls it and by the packages of Debian, Fedora and Homebrew."""
 
     soname: str
     name: str
     package: str
+    fedora: str = "pango"
+    brew: str = "pango"
+
+    def there(self) -> bool:
+        """Whether it can be loaded."""
+        return _library(self.soname, self.name) is not None
+
+
+class Font(NamedTuple):
+    """A font family, and the packages that it comes in."""
+
+    family: str
+    package: str
+    fedora: str
+    brew: str
+
+    def there(self) -> bool:
+        """Whether fontconfig knows it."""
+        return _known(self.family)
 
 
 LIBRARIES = (
     Library("libpango-1.0.so.0", "pango-1.0", "libpango-1.0-0"),
     Library("libpangoft2-1.0.so.0", "pangoft2-1.0", "libpangoft2-1.0-0"),
     # Without it, WeasyPrint subsets fonts in Python and takes three to five times as long.
-    Library("libharfbuzz-subset.so.0", "harfbuzz-subset", "libharfbuzz-subset0"),
+    Library("libharfbuzz-subset.so.0", "harfbuzz-subset", "libharfbuzz-subset0", "harfbuzz"),
 )
+
+FONTS = (
+    Font("Noto Sans", "fonts-noto-core", "google-noto-sans-fonts", "font-noto-sans"),
+    Font("Noto Sans Hebrew", "fonts-noto-core", "google-noto-sans-hebrew-fonts", "font-noto-sans-hebrew"),
+    Font("Noto Sans Arabic", "fonts-noto-core", "google-noto-sans-arabic-fonts", "font-noto-sans-arabic"),
+    Font("Noto Sans Thai", "fonts-noto-core", "google-noto-sans-thai-fonts", "font-noto-sans-thai"),
+    Font("Noto Sans CJK SC", "fonts-noto-cjk", "google-noto-sans-cjk-fonts", "font-noto-sans-cjk"),
+    Font("Noto Sans CJK JP", "fonts-noto-cjk", "google-noto-sans-cjk-fonts", "font-noto-sans-cjk"),
+    Font("Noto Sans CJK KR", "fonts-noto-cjk", "google-noto-sans-cjk-fonts", "font-noto-sans-cjk"),
+)
+"""The families of templates/invoice/document.css: what customers' names are written in."""
 
 HOMEBREW = ("/opt/homebrew/lib", "/usr/local/lib")
 """Where Homebrew puts libraries; macOS's loader looks there only when it is told."""
@@ -35,32 +65,55 @@ APT_TIMEOUT = 600
 """Seconds."""
 
 
-def _loads(library: Library) -> bool:
-    candidates = [library.soname, ctypes.util.find_library(library.name)]
+def _library(soname: str, name: str) -> "ctypes.CDLL | None":
+    candidates = [soname, ctypes.util.find_library(name)]
     if sys.platform == "darwin":
-        candidates += [f"{folder}/lib{library.name}.dylib" for folder in HOMEBREW]
+        candidates += [f"{folder}/lib{name}.dylib" for folder in HOMEBREW]
     for candidate in candidates:
         if candidate:
             try:
-                ctypes.CDLL(candidate)
+                return ctypes.CDLL(candidate)
             except OSError:
                 continue
+    return None
+
+
+def _known(family: str) -> bool:
+    fontconfig = _library("libfontconfig.so.1", "fontconfig")  # comes with Pango
+    if fontconfig is None:
+        return False
+    for function in ("FcInitLoadConfigAndFonts", "FcNameParse", "FcFontMatch"):
+        getattr(fontconfig, function).restype = ctypes.c_void_p
+    pattern = ctypes.c_void_p(fontconfig.FcNameParse(family.encode()))
+    config = ctypes.c_void_p(fontconfig.FcInitLoadConfigAndFonts())
+    fontconfig.FcConfigSubstitute(config, pattern, 0)
+    fontconfig.FcDefaultSubstitute(pattern)
+    found = ctypes.c_void_p(fontconfig.FcFontMatch(config, pattern, ctypes.byref(ctypes.c_int())))
+    name = ctypes.c_char_p()
+    index = 0
+    while found and fontconfig.FcPatternGetString(found, b"family", index, ctypes.byref(name)) == 0:
+        if (name.value or b"").decode().lower() == family.lower():
             return True
+        index += 1
     return False
 
 
-def missing() -> list[Library]:
-    """The libraries that cannot be loaded here."""
-    return [library for library in LIBRARIES if not _loads(library)]
+def missing() -> "list[Library | Font]":
+    """The libraries that cannot be loaded here, and the fonts that are not known."""
+    return [each for each in (*LIBRARIES, *FONTS) if not each.there()]
 
 
-def command(wanted: Sequence[Library]) -> list[str]:
+def command(wanted: "Sequence[Library | Font]") -> list[str]:
     """The command that installs them here; empty on a system that we do not know."""
     if sys.platform == "darwin":
-        return ["brew", "install", "pango"]
+        if any(isinstance(each, Library) for each in wanted):
+            return ["brew", "install", *dict.fromkeys(each.brew for each in wanted if isinstance(each, Library))]
+        return ["brew", "install", "--cask", *dict.fromkeys(each.brew for each in wanted)]
     if shutil.which("apt-get"):
-        packages = [library.package for library in wanted]
+        packages = dict.fromkeys(each.package for each in wanted)
         return ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    if shutil.which("dnf"):
+        return ["dnf", "install", "--assumeyes", "--quiet", *dict.fromkeys(each.fedora for each in wanted)]
     return []
 
 
@@ -74,9 +127,10 @@ def _as_root() -> list[str] | None:
     return None
 
 
-def _apt(prefix: Sequence[str], install: Sequence[str]) -> bool:
+def _packages(prefix: Sequence[str], install: Sequence[str]) -> bool:
     environment = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive"]
-    attempts = (install, ["apt-get", "update"], install)  # a bare machine has no package lists yet
+    # A bare machine has no package lists yet; dnf fetches them by itself.
+    attempts = (install, ["apt-get", "update"], install) if install[0] == "apt-get" else (install,)
     for number, words in enumerate(attempts):
         try:
             done = subprocess.run(
@@ -87,7 +141,7 @@ def _apt(prefix: Sequence[str], install: Sequence[str]) -> bool:
             return False
         if done.returncode == 0 and words is install:
             return True
-        if done.returncode != 0 and number > 0:
+        if done.returncode != 0 and (number > 0 or len(attempts) == 1):
             say(done.stderr.strip()[-2000:])
     return False
 
@@ -97,26 +151,33 @@ def say(message: str) -> None:
     sys.stderr.write(f"{message}\n")
 
 
+def _install(wanted: "Sequence[Library | Font]") -> None:
+    if sys.platform == "darwin":
+        libraries = [each for each in wanted if isinstance(each, Library)]
+        fonts = [each for each in wanted if isinstance(each, Font)]
+        for some in (libraries, fonts):  # formulae and casks are two commands
+            if some and shutil.which("brew"):
+                subprocess.run(command(some), check=False)
+    elif (prefix := _as_root()) is not None:
+        _packages(prefix, command(wanted))
+
+
 def main() -> int:
-    """Returns 0 when all libraries are there in the end, else 1."""
+    """Returns 0 when everything is there in the end, else 1."""
     wanted = missing()
     if not wanted:
         return 0
-    install = command(wanted)
-    names = ", ".join(library.package for library in wanted)
-    if not install:
+    names = ", ".join(dict.fromkeys(each.package for each in wanted))
+    if not command(wanted):
         say(
-            f"PDFs need libraries that are missing ({names}): install Pango ≥ 1.44 and HarfBuzz with its subset library"
+            f"PDFs need what is missing here ({names}): install Pango ≥ 1.44, HarfBuzz with its subset library, and the"
+            f" fonts {', '.join(font.family for font in FONTS)}"
         )
         return 1
     say(f"installing what PDFs need: {names}")
-    if sys.platform == "darwin":
-        if shutil.which("brew"):
-            subprocess.run(install, check=False)
-    elif (prefix := _as_root()) is not None:
-        _apt(prefix, install)
-    if missing():
-        words = " ".join(install if sys.platform == "darwin" else ["sudo", *install])
+    _install(wanted)
+    if left := missing():
+        words = " ".join(command(left) if sys.platform == "darwin" else ["sudo", *command(left)])
         say(f"it could not be installed from here. PDFs need it, all else works without; run:\n\n    {words}\n")
         return 1
     return 0

@@ -9,13 +9,15 @@ import structlog
 from fastapi import FastAPI
 
 from db.engine import create_engine
-from intake import mail_events, server, webhook
+from intake import documents, mail_events, server, webhook
 from intake.batcher import Batcher, Bell
 from intake.health import VERSION, Health, router
 from intake.webhook import ASGIApp, Receive, Scope, Send, Webhook
+from worker.adapters.storage import storage
 from worker.addresses import database_url, redis_url
 from worker.clock import SystemClock
 from worker.doorbell import Doorbell
+from worker.links import link_secrets
 from worker.ports import Clock
 from worker.settings import Settings
 from worker.telemetry import configure_logging
@@ -62,6 +64,7 @@ def build_app(
         engine, redis_url(settings), clock, unconfigured=None if secrets else "STRIPE_WEBHOOK_SECRET is not set"
     )
     batcher = Batcher(url, bell or doorbell, writers=settings.billing_webhook_writers)
+    files = storage(settings.storage_url, settings.billing_home)
     hot = Webhook(batcher, clock, secrets, mode=settings.stripe_mode, body_timeout=body_timeout)
 
     @asynccontextmanager
@@ -73,6 +76,7 @@ def build_app(
             yield
         finally:
             await batcher.close()
+            await files.close()
             await doorbell.close()
             await health.close()
             await engine.dispose()
@@ -80,6 +84,7 @@ def build_app(
     api = FastAPI(title="Billing: the public door", version=VERSION, lifespan=lifespan)
     api.include_router(router(health))
     api.include_router(mail_events.router(engine, clock, settings.sendgrid_keys, bell or doorbell))
+    api.include_router(documents.router(engine, clock, files, link_secrets(settings)))
     _document(api)
     return Door(hot, api)
 

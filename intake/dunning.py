@@ -12,12 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from db.money import decimals
 from db.operators import dunning
 from db.operators.actions import UnknownIdsError
+from db.operators.filters import BadFilterError, moment
 from intake.overview import jsonable, without_secrets
+from jobs.dunning import operate
 from jobs.dunning.preview import Preview, preview
 from worker.deps import Tx
 from worker.ports import Clock
 
 FREE_TEXT = ("reason", "email", "name", "letters", "taken", "audit")
+
+
+AGES = frozenset("smhdw")
+"""How a length of time ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,23 @@ class Times:
     def now(self) -> datetime:
         """The business's present."""
         return (self.business or self.clock).now()
+
+
+def to_come(field: str, value: str | None, now: datetime) -> datetime | None:
+    """A time to come, at most a year away: `2d` means in two days; else ISO 8601, in UTC unless it says otherwise.
+
+    Raises BadFilterError.
+    """
+    at = moment(field, value, now)
+    if at is None or value is None:
+        return None
+    if value.strip()[-1:].lower() in AGES:
+        at = 2 * (now - at) + at
+    if at <= now:
+        raise BadFilterError(field, f"{value!r} is past: write a time that is to come (2d, 2026-03-01)")
+    if at > now + operate.LONGEST_PAUSE:
+        raise BadFilterError(field, f"{value!r} is more than a year away: close the case, or leave the end out")
+    return at
 
 
 @asynccontextmanager
@@ -90,8 +113,11 @@ def percent(basis_points: int | None) -> str:
 
 
 def days(seconds: int | None) -> str:
-    """Whole days and hours: `3 d 4 h`."""
+    """Whole days and hours: `3 d 4 h`, `4 h`, `under 1 h`."""
     if seconds is None:
         return "-"
     whole, rest = divmod(timedelta(seconds=seconds), timedelta(days=1))
-    return f"{whole} d {rest // timedelta(hours=1)} h"
+    hours = rest // timedelta(hours=1)
+    if not whole:
+        return f"{hours} h" if hours else "under 1 h"
+    return f"{whole} d {hours} h"

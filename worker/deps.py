@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db import queue
-from worker.ports import Clock, Mailer, StripeApi
+from worker.ports import Clock, Files, Mailer, Pdf, StripeApi
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Tx:
     wall: datetime
     staged_by: str | None = None
     rings: set[str] = field(default_factory=set[str])
+    documents: frozenset[str] = frozenset()
+    """Documents of Stripe's objects that are switched on (BILLING_STRIPE_DOCUMENTS)."""
 
     async def stage(
         self, call: "Call", *, due_at: datetime | None = None, unique_key: str | None = None, priority: int = 0
@@ -75,6 +77,29 @@ class Nobody:
         """Nothing is held open."""
 
 
+class Nothing:
+    """Neither renders nor keeps files: stands where nobody was handed in who does."""
+
+    async def render(self, document: bytes) -> bytes:
+        """Raise: whoever renders hands a renderer in."""
+        raise RuntimeError(f"no renderer was handed in for {len(document)} bytes")
+
+    async def create(self, name: str, content: bytes, *, media_type: str) -> bool:
+        """Raise: whoever keeps files hands a storage in."""
+        raise RuntimeError(f"no storage was handed in for {name} ({media_type}, {len(content)} bytes)")
+
+    async def read(self, name: str) -> bytes:
+        """Raise, as `create` does."""
+        raise RuntimeError(f"no storage was handed in for {name}")
+
+    def url(self, name: str) -> str:
+        """Raise, as `create` does."""
+        raise RuntimeError(f"no storage was handed in for {name}")
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deps:
     """All that a job ever gets. `after_commit` is told which queues have new work.
@@ -88,6 +113,8 @@ class Deps:
     mailer: Mailer = field(default_factory=Nobody)
     settings: Settings = field(default_factory=Settings.model_construct)
     """What a deployment has set; by default what it is when nothing is set."""
+    pdf: Pdf = field(default_factory=Nothing)
+    files: Files = field(default_factory=Nothing)
     business: Clock | None = None
     """What `tx.now` is read from; None: `clock`."""
     after_commit: Callable[[set[str]], Any] = field(default=lambda _: None)
@@ -105,7 +132,8 @@ class Deps:
         try:
             async with self.engine.begin() as conn:
                 wall = self.clock.now()
-                tx = Tx(conn, self.business.now() if self.business else wall, wall, self.staged_by)
+                now, wanted = self.business.now() if self.business else wall, self.settings.billing_stripe_documents
+                tx = Tx(conn, now, wall, self.staged_by, documents=wanted)
                 if self.lease is not None:
                     await queue.hold(conn, self.lease)
                 yield tx

@@ -16,6 +16,10 @@ class TryLater(Exception):  # noqa: N818 - a verb, not an error: nothing is wron
         self.after = after
 
 
+class Held(TryLater):
+    """Another worker is at the same thing: nothing was tried, so no try is burnt, and nothing is told of it."""
+
+
 class Refused(Exception):  # noqa: N818 - a verb: the work itself must not be done
     """No retry can help: the work is parked at once, and `reason` says what to do."""
 

@@ -1,6 +1,7 @@
 """Where a worker process begins: `billing worker`, or `arq worker.main.WorkerSettings`."""
 
 import asyncio
+import importlib
 import os
 import secrets
 import signal
@@ -16,6 +17,8 @@ import uvloop
 from db.engine import create_engine
 from db.states import QueueName
 from worker.adapters.mail import mailer
+from worker.adapters.pdf import PdfPool
+from worker.adapters.storage import storage
 from worker.adapters.stripe_api import stripe_api
 from worker.addresses import database_url, redis_url
 from worker.clock import SystemClock, business_clock
@@ -28,6 +31,12 @@ from worker.settings import ConfigurationError, Settings, load_settings
 from worker.telemetry import configure_logging
 
 log = structlog.get_logger()
+
+PAGES = "jobs.invoices.page:build"
+"""What makes a page of a document, in a process of its own: a name, since the engine imports no business."""
+
+SELLERS = "jobs.invoices.sellers"
+"""Whose `sellers_from` reads BILLING_SELLERS_FILE."""
 
 
 def worker_id() -> str:
@@ -44,13 +53,36 @@ def checked_queues(names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(names or known)
 
 
+def check_configuration(settings: Settings) -> None:
+    """Look at what settings only name: the sellers file, the storage. Raises ConfigurationError with all mistakes."""
+    found: list[str] = []
+    for look in (
+        lambda: importlib.import_module(SELLERS).sellers_from(settings),
+        lambda: storage(settings.storage_url, settings.billing_home),
+    ):
+        try:
+            look()
+        except ConfigurationError as error:
+            found.append(str(error))
+    if found:
+        raise ConfigurationError("\n".join(found))
+
+
 @asynccontextmanager
 async def running(settings: Settings, queues: Sequence[str] | None = None) -> AsyncGenerator[Runner]:
     """A Runner at work; at the end it stops within the settings' grace, and gives its leases back."""
     engine = create_engine(database_url(settings), pool_size=12, application_name="billing-worker")
     bell = Doorbell(redis_url(settings))
+    home = settings.billing_home.expanduser()
     stripe = stripe_api(settings)
-    carrier = mailer(settings.mail_url, settings.billing_home.expanduser())
+    carrier = mailer(settings.mail_url, home)
+    files = storage(settings.storage_url, home)
+    pdf = PdfPool(
+        PAGES,
+        processes=settings.billing_pdf_processes,
+        seconds=settings.billing_pdf_seconds,
+        megabytes=settings.billing_pdf_megabytes,
+    )
 
     def ring(names: set[str]) -> None:
         for name in names:
@@ -62,6 +94,8 @@ async def running(settings: Settings, queues: Sequence[str] | None = None) -> As
         business=business_clock(settings.billing_clock_file),
         stripe=stripe,
         mailer=carrier,
+        pdf=pdf,
+        files=files,
         settings=settings,
         after_commit=ring,
     )
@@ -79,6 +113,9 @@ async def running(settings: Settings, queues: Sequence[str] | None = None) -> As
         await runner.stop(timedelta(seconds=settings.billing_grace_seconds))
         await bell.close()
         await carrier.close()
+        await pdf.close()
+        await files.close()
+        await stripe.close()
         await engine.dispose()
 
 
@@ -97,7 +134,12 @@ async def _serve(settings: Settings, queues: Sequence[str] | None) -> None:
 
 
 def run_worker(settings: Settings, queues: Sequence[str] | None = None) -> int:
-    """Work until SIGTERM or SIGINT. Returns the exit code."""
+    """Work until SIGTERM or SIGINT. Returns the exit code; 2: the configuration cannot be used."""
+    try:
+        check_configuration(settings)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     configure_logging(settings)
     uvloop.run(_serve(settings, queues))
     return 0
@@ -110,6 +152,7 @@ def _arq_settings() -> type:
     """
     try:
         settings = load_settings()
+        check_configuration(settings)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None

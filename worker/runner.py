@@ -18,6 +18,7 @@ from db.queue import Claimed, LeaseLost
 from db.states import QueueName
 from worker import telemetry
 from worker.deps import Deps
+from worker.errors import Held
 from worker.events import EventWork
 from worker.failures import UnknownJob, classify
 from worker.registry import JobSpec, Registry
@@ -66,7 +67,8 @@ class Runner:
         slots: Mapping[str, int] = DEFAULT_SLOTS,
     ) -> None:
         """`worker` names this process in leases and heartbeats, and must be unique among all that ever lived."""
-        self.deps = replace(deps, worker=worker)
+        self.deps = replace(deps, worker=worker, after_commit=self._staged)
+        self._ring = deps.after_commit
         self.registry = registry
         self.queues = tuple(queues)
         self.worker = worker
@@ -196,6 +198,12 @@ class Runner:
         self._drains[name] = task
         return task
 
+    def _staged(self, names: set[str]) -> None:
+        """Work was staged here: this process looks at once, and the others are rung for."""
+        for name in names:
+            self.wake(name)
+        self._ring(names)
+
     async def _drain(self, name: str) -> None:
         try:
             while not self.stopping:
@@ -276,6 +284,8 @@ class Runner:
             telemetry.JOBS.labels(telemetry.bounded_type(row.name), "done").inc()
         except LeaseLost as error:
             log.warning("given to another worker meanwhile", name=row.name, why=str(error))
+        except Held as error:
+            await self._put_back(row, error)
         except Exception as error:  # noqa: BLE001 - the one place where a job's failure is classified and recorded
             await self.record_failure(row, error, tries=spec.tries)
         finally:
@@ -283,6 +293,17 @@ class Runner:
             telemetry.JOB_SECONDS.labels(telemetry.bounded_type(row.name)).observe(
                 asyncio.get_running_loop().time() - started
             )
+
+    async def _put_back(self, row: Claimed, error: Held) -> None:
+        """Another worker is at the same thing: later, as if nothing had been."""
+        due_at = self.deps.clock.now() + (error.after or timedelta())
+        try:
+            async with self.autocommit() as conn:
+                await queue.release(conn, [row], due_at=due_at)
+        except Exception as trouble:
+            if not is_away(trouble):
+                raise
+            self.orphan([row])
 
     def settle(self, rows: Sequence[Claimed]) -> None:
         """`rows` are not run any more (but orphans stay ours until they can be given back)."""

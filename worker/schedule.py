@@ -52,6 +52,78 @@ def call(spec: ScheduleSpec, period: datetime) -> Call:
     return spec.job.call(period=period)
 
 
+def key_of(spec: ScheduleSpec, period: datetime) -> str:
+    """What makes staging a period twice the same as staging it once."""
+    return f"schedule/{spec.name}/{period.isoformat()}"
+
+
+LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), timedelta(days=367), timedelta(days=9 * 366))
+"""How far the newest due period is looked for: the rarest of all crons, 29 February, skips the year 2100."""
+
+
+def newest(spec: ScheduleSpec, begin: datetime, end: datetime) -> datetime | None:
+    """The last period in `[begin, end)`; None when there is none."""
+    found: datetime | None = None
+    for moment in periods(spec.cron, spec.timezone, begin - timedelta(seconds=1)):
+        if moment >= end:
+            return found
+        if moment >= begin:
+            found = moment
+    return found
+
+
+_FORMS = (("%Y-%m-%dT%H:%M", timedelta(minutes=1)), ("%Y-%m-%d", timedelta(days=1)), ("%Y-%m", timedelta(days=31)))
+
+
+def _span(wanted: str, timezone: str) -> tuple[datetime, datetime]:
+    """From when until when `2026-10`, `2026-10-01`, `2026-10-01T09:00` or a whole ISO 8601 time lasts."""
+    zone = ZoneInfo(timezone)
+    for form, length in _FORMS:
+        try:
+            first = datetime.strptime(wanted, form)  # noqa: DTZ007 - the schedule's zone is put in below
+        except ValueError:
+            continue
+        after = (first + length).replace(day=1) if length == _FORMS[-1][1] else first + length
+        return first.replace(tzinfo=zone).astimezone(UTC), after.replace(tzinfo=zone).astimezone(UTC)
+    try:
+        moment = datetime.fromisoformat(wanted)
+    except ValueError:
+        raise ValueError(f"{wanted!r} is no period: write 2026-10, 2026-10-01 or 2026-10-01T09:00Z") from None
+    moment = (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    return moment, moment + timedelta(minutes=1)
+
+
+def period_named(spec: ScheduleSpec, wanted: str | None, now: datetime) -> datetime:
+    """The period that an operator names; where several lie in it, the newest that is due, or else the first.
+
+    A month, a day or a time without its zone is the schedule's own; without any, the newest that is due at `now`.
+    Raises ValueError, saying what would do, when there is none, and OverflowError outside of the calendar.
+    """
+    if wanted is None:
+        for back in LOOK_BACK:
+            if (found := newest(spec, now - back, now + timedelta(microseconds=1))) is not None:
+                return found
+        raise ValueError(f"{spec.name} was never due yet ({spec.cron})")
+    begin, end = _span(wanted, spec.timezone)
+    if (found := newest(spec, begin, min(end, max(begin, now + timedelta(microseconds=1))))) is not None:
+        return found
+    coming = next(periods(spec.cron, spec.timezone, begin - timedelta(seconds=1)))
+    if coming < end:
+        return coming
+    raise ValueError(
+        f"{spec.name} has no period in {wanted} (its cron is {spec.cron!r}, {spec.timezone}); "
+        f"the next one after is {coming:%Y-%m-%dT%H:%MZ}"
+    )
+
+
+async def begin(tx: Tx, spec: ScheduleSpec) -> bool:
+    """The first look ever: nothing was missed, for nothing was promised before. False: it was begun before."""
+    if await schedules.last_period(tx.conn, spec.name) is not None:
+        return False
+    await schedules.take_period(tx.conn, spec.name, tx.wall, now=tx.wall)
+    return True
+
+
 class Scheduler:
     """Stages due periods. Any number of workers may tick at once."""
 
@@ -76,13 +148,12 @@ class Scheduler:
     async def _stage_due(self, tx: Tx, spec: ScheduleSpec) -> int:
         last = await schedules.last_period(tx.conn, spec.name)
         if last is None:
-            # The first look ever: nothing was missed, for nothing was promised before.
-            await schedules.take_period(tx.conn, spec.name, tx.wall, now=tx.wall)
+            await begin(tx, spec)
             return 0
         staged = 0
         for period in due(spec, last, tx.wall):
             if await schedules.take_period(tx.conn, spec.name, period, now=tx.wall):
-                job = await tx.stage(call(spec, period), unique_key=f"schedule/{spec.name}/{period.isoformat()}")
+                job = await tx.stage(call(spec, period), unique_key=key_of(spec, period))
                 await schedules.record_job(tx.conn, spec.name, period, job)
                 log.info("a scheduled job is due", schedule=spec.name, period=period.isoformat())
                 staged += 1

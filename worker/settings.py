@@ -142,6 +142,42 @@ def _letters(value: str | frozenset[str]) -> frozenset[str]:
     return names
 
 
+STORAGES = ("file", "s3", "gs", "az")
+
+DOCUMENTS = ("invoice", "credit_note", "receipt")
+"""Documents of Stripe's objects that we can write ourselves."""
+
+
+def _storage_url(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in STORAGES:
+        raise ValueError("begins with none of file:///folder, s3://bucket/prefix, gs://bucket/prefix, az://container")
+    if url.scheme == "file" and (url.netloc or url.path in {"", "/"}):
+        raise ValueError("names no folder: file:///var/lib/billing/documents")
+    if url.scheme != "file" and not url.netloc:
+        raise ValueError(f"names no bucket: {url.scheme}://my-bucket/invoices")
+    return value
+
+
+def _documents(value: str | frozenset[str]) -> frozenset[str]:
+    names = frozenset(value.replace(",", " ").split() if isinstance(value, str) else value)
+    for name in sorted(names - frozenset(DOCUMENTS)):
+        raise ValueError(f"{name} is none of {', '.join(DOCUMENTS)}")
+    return names
+
+
+LINK_SECRET = 32
+"""The least length of the secret that download links are signed with, in characters."""
+
+
+def _long_secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and any(len(part.strip()) < LINK_SECRET for part in value.get_secret_value().split(",")):
+        raise ValueError(
+            f"holds one of fewer than {LINK_SECRET} characters: make each, between commas, by `openssl rand -hex 32`"
+        )
+    return value
+
+
 def _one_line(value: str) -> str:
     if any(ord(char) < ord(" ") for char in value):
         raise ValueError("is one line, without control characters; for example Acme GmbH")
@@ -232,6 +268,15 @@ class Settings(BaseSettings):
     billing_brand_url: Annotated[str | None, AfterValidator(lambda url: url and _page(url))] = None
     billing_default_locale: Annotated[str, AfterValidator(_locale)] = "en"
     billing_default_timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    storage_url: Annotated[str | None, Field(repr=False), AfterValidator(lambda url: url and _storage_url(url))] = None
+    billing_sellers_file: Path | None = None
+    billing_stripe_documents: Annotated[frozenset[str], NoDecode, BeforeValidator(_documents)] = frozenset()
+    billing_public_url: Annotated[str | None, AfterValidator(lambda url: url and _page(url))] = None
+    billing_link_secret: Annotated[SecretStr | None, AfterValidator(_long_secret)] = None
+    billing_link_days: Annotated[int, Field(ge=1, le=365)] = 30
+    billing_pdf_processes: Annotated[int | None, Field(ge=1, le=64)] = None
+    billing_pdf_seconds: Annotated[float, Field(ge=1, le=600)] = 60.0
+    billing_pdf_megabytes: Annotated[int, Field(ge=256, le=16384)] = 1024
     log_format: Annotated[str, Field(pattern="^(json|console)$")] = "console"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 

@@ -59,6 +59,8 @@ class DunningCase(Base):
     currency: Mapped[str]
     amount_cents: Mapped[int]
     """What was due when it was opened, in minor units."""
+    paid_at_opening_cents: Mapped[int] = mapped_column(server_default=text("0"))
+    """What had been paid of the invoice before: no dunning brought that in."""
     policy: Mapped[str]
     steps: Mapped[list[Any]]
     hours: Mapped[dict[str, Any]]
@@ -90,7 +92,11 @@ class DunningCase(Base):
     """The final action, once it was taken."""
     closed_at: Mapped[datetime | None]
     recovered_cents: Mapped[int | None]
+    """What was paid since it was opened."""
+    credited_cents: Mapped[int] = mapped_column(server_default=text("0"))
+    """The part of `amount_cents` that was neither paid nor owed any more when it was closed: credit notes."""
     recovered_after_step: Mapped[int | None] = mapped_column(SmallInteger)
+    """The newest step that had been taken when the money came, by Stripe's time of it."""
 
 
 class DunningStep(Base):

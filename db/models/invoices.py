@@ -14,12 +14,20 @@ class Invoice(Mirror, WithMetadata):
 
     `invoice_number` is unique per account and mode. `stripe_number` is what Stripe sent: it may come twice, after test
     data was deleted at Stripe; then the older invoice keeps the number and the other one's gets its id behind it.
+    An invoice of our own has a `kind`, and no id at Stripe; a trigger keeps its number for ever (migration 0004).
     """
 
     __tablename__ = "invoices"
     __table_args__ = (
         CheckConstraint("status IN ('draft','open','paid','void','uncollectible')", name="status"),
+        CheckConstraint("kind IN ('partner','overage','manual')", name="kind"),
+        CheckConstraint("kind IS NULL OR stripe_invoice_id IS NULL", name="own"),
+        CheckConstraint(
+            "kind IS NULL OR status = 'draft' OR (invoice_number IS NOT NULL AND finalized_at IS NOT NULL)",
+            name="numbered",
+        ),
         UniqueConstraint("invoice_number", "stripe_account", "livemode"),
+        Index("uq_invoices_own_key", "own_key", unique=True, postgresql_where=text("own_key IS NOT NULL")),
         Index("ix_invoices_stripe_number", "stripe_number"),
         Index("ix_invoices_stripe_customer_id", "stripe_customer_id"),
         Index("ix_invoices_stripe_subscription_id", "stripe_subscription_id"),
@@ -36,7 +44,9 @@ class Invoice(Mirror, WithMetadata):
         "payment_action_required_at": "max",
         "finalization_failed_at": "max",
     }
-    ledger_own: ClassVar = frozenset({"user_id", "invoice_number", "api_key_prefix", "notes"})
+    ledger_own: ClassVar = frozenset(
+        {"user_id", "invoice_number", "api_key_prefix", "notes", "kind", "own_key", "seller", "series", "void_reason"}
+    )
 
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     api_key_prefix: Mapped[str | None]
@@ -45,6 +55,14 @@ class Invoice(Mirror, WithMetadata):
     stripe_subscription_id: Mapped[str | None]
     invoice_number: Mapped[str | None]
     stripe_number: Mapped[str | None]
+    kind: Mapped[str | None]
+    """What an invoice of our own is for; None: it is Stripe's."""
+    own_key: Mapped[str | None]
+    """Names the thing that an invoice of our own is for (`partner/nw_live/2026-11`): it is issued once."""
+    seller: Mapped[str | None]
+    series: Mapped[str | None]
+    """Which series of the sellers file an invoice of our own is numbered in."""
+    void_reason: Mapped[str | None]
     status: Mapped[str | None]
     billing_reason: Mapped[str | None]
     collection_method: Mapped[str | None]
@@ -111,13 +129,27 @@ class UpcomingInvoice(Mirror):
 
 
 class CreditNote(Mirror, WithMetadata):
-    """A reduction of a finalized invoice."""
+    """A reduction of a finalized invoice; one of our own has our invoice's id, and a number of our own."""
 
     __tablename__ = "credit_notes"
-    __table_args__ = (Index("ix_credit_notes_stripe_invoice_id", "stripe_invoice_id"),)
+    __table_args__ = (
+        CheckConstraint(
+            "stripe_credit_note_id IS NOT NULL OR (invoice_id IS NOT NULL AND number IS NOT NULL)", name="own"
+        ),
+        Index("ix_credit_notes_stripe_invoice_id", "stripe_invoice_id"),
+        Index("ix_credit_notes_invoice_id", "invoice_id", postgresql_where=text("invoice_id IS NOT NULL")),
+        Index(
+            "uq_credit_notes_own_number",
+            "number",
+            unique=True,
+            postgresql_where=text("stripe_credit_note_id IS NULL"),
+        ),
+    )
     ledger_key: ClassVar = ("stripe_credit_note_id",)
+    ledger_own: ClassVar = frozenset({"invoice_id"})
 
-    stripe_credit_note_id: Mapped[str] = mapped_column(unique=True)
+    stripe_credit_note_id: Mapped[str | None] = mapped_column(unique=True)
+    invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
     stripe_invoice_id: Mapped[str | None]
     stripe_customer_id: Mapped[str | None]
     number: Mapped[str | None]

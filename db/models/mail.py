@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, SmallInteger, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base
@@ -37,6 +38,8 @@ class Email(Base):
     locale: Mapped[str | None]
     timezone: Mapped[str | None]
     context: Mapped[dict[str, Any]]
+    document_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    """The documents whose PDFs are attached, in this order."""
     status: Mapped[str] = mapped_column(server_default="queued")
     reason: Mapped[str | None]
     """Why it was suppressed, bounced or parked."""

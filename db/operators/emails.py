@@ -10,13 +10,14 @@ from sqlalchemy import ColumnElement, String, and_, case, cast, func, literal, o
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import emails, queue
+from db.models.dunning import DunningCase
 from db.models.mail import Email, SuppressedAddress
 from db.models.operations import Job, JobAttempt
 from db.operators import jobs
 from db.operators.actions import Actor, NotAllowedError, UnknownIdsError, audit_of, write_audit
 from db.operators.events import attempts_of
 from db.operators.filters import BadFilterError, moment, named, one_of, period, plain
-from db.states import EmailStatus, JobStatus, QueueName
+from db.states import CaseOutcome, CaseStatus, EmailStatus, JobStatus, QueueName
 
 SENDER = "send_letter"
 """The job that sends a letter, by its name: what is here knows no business."""
@@ -115,9 +116,13 @@ class EmailFilter:
         return and_(True, *wanted)  # noqa: FBT003 - SQLAlchemy's own way to say "no condition"
 
 
-async def list_letters(conn: AsyncConnection, wanted: EmailFilter, *, limit: int) -> list[dict[str, Any]]:
-    """The letters that match, newest first."""
+async def list_letters(
+    conn: AsyncConnection, wanted: EmailFilter, *, limit: int, after: int | None = None
+) -> list[dict[str, Any]]:
+    """The letters that match, newest first; `after` is the last id of the page before."""
     query = select(*_LISTED).outerjoin(Job, _WITH_JOB).where(wanted.conditions())
+    if after is not None:
+        query = query.where(Email.id < after)
     rows = await conn.execute(query.order_by(Email.id.desc()).limit(limit))
     return [dict(row) for row in rows.mappings()]
 
@@ -129,7 +134,10 @@ def _named(ref: str) -> ColumnElement[bool]:
 
 async def letter_story(conn: AsyncConnection, ref: str) -> dict[str, Any]:
     """All that is known of a letter, by its id or its key. Raises UnknownIdsError."""
-    more = (Email.message_id, Email.provider_id, Email.recipient_name, Email.timezone, Email.user_id, Email.context)
+    more = (
+        Email.message_id, Email.provider_id, Email.recipient_name, Email.timezone, Email.user_id, Email.context,
+        Email.document_ids,
+    )  # fmt: skip
     query = select(*_LISTED, *more).outerjoin(Job, _WITH_JOB).where(_named(ref))
     row = (await conn.execute(query)).mappings().first()
     if row is None:
@@ -159,6 +167,8 @@ async def resend(conn: AsyncConnection, ref: str, actor: Actor, *, now: datetime
     await conn.execute(select(Email.id).where(_named(ref)).with_for_update())
     story = await letter_story(conn, ref)
     letter = f"letter {story['id']}"
+    if (closed := await _closed_case(conn, story["key"])) is not None:
+        raise NotAllowedError([f"{letter} asks for money, and {closed}: nobody who has paid is dunned"])
     if story["suppressed"] is not None:
         lift = f"billing mail suppressed lift {story['recipient']}"
         raise NotAllowedError([f"{letter}: no letter goes to {story['recipient']} ({story['suppressed']}): {lift}"])
@@ -170,6 +180,20 @@ async def resend(conn: AsyncConnection, ref: str, actor: Actor, *, now: datetime
         sent, queues = await _copied(conn, story, now), {QueueName.MAIL.value}
     await write_audit(conn, actor, "letters.resend", str(story["id"]), now=now, details={"letter": sent})
     return sent, queues
+
+
+async def _closed_case(conn: AsyncConnection, key: str) -> str | None:
+    """How the case of a dunning letter ended, where nothing may be asked for any more."""
+    kind, _, rest = key.partition("/")
+    if kind != "dunning":
+        return None
+    case_of = select(DunningCase.outcome, DunningCase.reason).where(
+        DunningCase.stripe_invoice_id == rest.partition("/")[0],
+        DunningCase.status == CaseStatus.CLOSED.value,
+        DunningCase.outcome != CaseOutcome.LOST.value,
+    )
+    row = (await conn.execute(case_of)).first()
+    return None if row is None else f"the case is closed ({row[0]}): {row[1]}"
 
 
 async def _retried(conn: AsyncConnection, story: dict[str, Any], actor: Actor, now: datetime) -> bool:
@@ -196,6 +220,7 @@ async def _copied(conn: AsyncConnection, story: dict[str, Any], now: datetime) -
         locale=story["locale"],
         timezone=story["timezone"],
         context=story["context"],
+        document_ids=story["document_ids"] or (),
         occurred_at=now,
         now=now,
     )

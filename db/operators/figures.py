@@ -22,20 +22,27 @@ _BOUND = (bindparam("since", type_=DateTime(timezone=True)), bindparam("until", 
 _CASES = text(
     f"""
     SELECT c.currency, c.decline_code, coalesce(c.outcome, c.status) AS state, count(*) AS cases,
-           sum(c.amount_cents)::bigint AS amount_cents, coalesce(sum(c.recovered_cents), 0)::bigint AS recovered_cents
+           sum(c.amount_cents - c.credited_cents)::bigint AS amount_cents,
+           coalesce(sum(c.recovered_cents), 0)::bigint AS recovered_cents
     FROM dunning_cases c WHERE {_PERIOD} GROUP BY 1, 2, 3
     """  # noqa: S608 - constants
 ).bindparams(*_BOUND)
 # The payment's own time: an event that came late does not make the customer slower.
 _DAYS = text(
     f"""
-    SELECT c.currency, percentile_disc(0.5) WITHIN GROUP (
+    SELECT GROUPING(c.currency, c.decline_code, c.recovered_after_step) AS kind, c.currency, c.decline_code,
+           c.recovered_after_step AS position, s.letter, percentile_disc(0.5) WITHIN GROUP (
         ORDER BY greatest(floor(extract(epoch FROM coalesce(i.paid_at, c.closed_at) - c.failed_at))::bigint, 0)
     ) AS seconds
     FROM dunning_cases c LEFT JOIN invoices i USING (stripe_invoice_id)
-    WHERE c.outcome = 'recovered' AND {_PERIOD} GROUP BY GROUPING SETS ((c.currency), ())
+    LEFT JOIN dunning_steps s ON s.case_id = c.id AND s.position = c.recovered_after_step
+    WHERE c.outcome = 'recovered' AND {_PERIOD}
+    GROUP BY GROUPING SETS ((c.currency), (c.decline_code), (c.recovered_after_step, s.letter), ())
     """  # noqa: S608 - constants
 ).bindparams(*_BOUND)
+BY_CURRENCY, BY_CODE, BY_STEP, BY_NOTHING = 0b011, 0b101, 0b110, 0b111
+"""What PostgreSQL's GROUPING says of a row: a bit for each column that it does not tell apart."""
+
 _STEPS = text(
     f"""
     SELECT s.position, s.letter, c.currency, count(*) AS taken,
@@ -55,13 +62,17 @@ _STEPS = text(
 async def figures(conn: AsyncConnection, *, since: datetime | None = None, until: datetime | None = None) -> Figures:
     """The figures of the cases that were opened from `since` until `until`.
 
-    Amounts are minor units, by currency, and never added across currencies. Rates are basis points (10,000: all) of the
-    decided cases, recovered or missed; None while nothing is decided. `median_seconds` is the lower median, from the
-    failure to the payment. A step's `recovered` are the cases that were paid after it and before any other.
+    Amounts are minor units, by currency, and never added across currencies; what was credited counts nowhere. Rates
+    are basis points (10,000: all) of the decided cases, recovered or missed; None while nothing is decided.
+    `median_seconds` is the lower median, from the failure to the payment. A step's `recovered` are the cases that were
+    paid after it and before any other.
     """
     period = {"since": since, "until": until}
     cases = [dict(row) for row in (await conn.execute(_CASES, period)).mappings()]
-    medians: dict[str | None, int] = {row[0]: row[1] for row in await conn.execute(_DAYS, period)}
+    medians = [dict(row) for row in (await conn.execute(_DAYS, period)).mappings()]
+    of_currency = {row["currency"]: row["seconds"] for row in medians if row["kind"] == BY_CURRENCY}
+    of_code = {row["decline_code"]: row["seconds"] for row in medians if row["kind"] == BY_CODE}
+    of_step = {(row["position"], row["letter"]): row["seconds"] for row in medians if row["kind"] == BY_STEP}
     steps = [dict(row) for row in (await conn.execute(_STEPS, period)).mappings()]
     outcomes: dict[str, int] = {}
     for row in cases:
@@ -74,15 +85,21 @@ async def figures(conn: AsyncConnection, *, since: datetime | None = None, until
         "cases": sum(outcomes.values()),
         "outcomes": dict(sorted(outcomes.items())),
         **_counted(cases),
-        "median_seconds": medians.get(None),
+        "median_seconds": next((row["seconds"] for row in medians if row["kind"] == BY_NOTHING), None),
         "currencies": [
-            {"currency": code, **_counted(found), **_money(found), "median_seconds": medians.get(code)}
+            {"currency": code, **_counted(found), **_money(found), "median_seconds": of_currency.get(code)}
             for code in currencies
             if (found := [row for row in cases if row["currency"] == code])
         ],
-        "steps": _by_step(steps),
+        "steps": _by_step(steps, of_step),
         "decline_codes": [
-            {"decline_code": code, "cases": sum(row["cases"] for row in found), **_counted(found), **_sums(found)}
+            {
+                "decline_code": code,
+                "cases": sum(row["cases"] for row in found),
+                **_counted(found),
+                **_sums(found),
+                "median_seconds": of_code.get(code),
+            }
             for code in codes
             if (found := [row for row in cases if row["decline_code"] == code])
         ],
@@ -121,7 +138,7 @@ def _sums(rows: Iterable[Mapping[str, Any]]) -> Figures:
     return {"recovered_cents": dict(sorted(found.items()))}
 
 
-def _by_step(rows: Iterable[Mapping[str, Any]]) -> list[Figures]:
+def _by_step(rows: Iterable[Mapping[str, Any]], medians: Mapping[tuple[int | None, str | None], int]) -> list[Figures]:
     """By position and letter; those who paid before any letter come first, without a position."""
     found: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -138,6 +155,7 @@ def _by_step(rows: Iterable[Mapping[str, Any]]) -> list[Figures]:
                 "recovered": recovered,
                 "rate_bp": basis_points(recovered, taken),
                 **_sums(of_it),
+                "median_seconds": medians.get((None if place < 0 else place, letter or None)),
             }
         )
     return told

@@ -52,16 +52,6 @@ TAIL = 20
 
 WEBHOOK = "/payments/webhook"
 
-ASIDE = (
-    "database_url",
-    "redis_url",
-    "stripe_webhook_secret",
-    "stripe_secret_key",
-    "stripe_api_base",
-    "admin_token",
-)
-"""What may be set for a real deployment."""
-
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
@@ -144,7 +134,7 @@ class Demo:
             client = StripeClient(self.stripe.address, sites.SECRET_KEY, f"demo-{wishes.seed}", self.machine.stopping)
             open_.callback(client.close)
             ledger = open_.enter_context(Ledger(self.machine.database, self.machine.base["REDIS_URL"], clock.now))
-            calendar = Calendar(self.site.clock, ledger)
+            calendar = Calendar(self.site.clock, ledger, clock.now)
             chaos = Chaos(wishes.seed, self.machine, client, self.site.next_signing) if wishes.chaos else None
             story = Story(Shop(client, found(client)))
             director = Director(client, story, ledger, calendar, self.screen, self.machine.stopping, clock.now, chaos)
@@ -160,7 +150,7 @@ class Demo:
     def _summary(self, director: Director, chaos: Chaos | None) -> int:
         if chaos is not None:
             chaos.calm()
-        differences = director.compare()
+        differences = [*director.compare(), *director.ledger.in_mailbox(self.site.mailbox)]
         told = summary.outcome(
             director.ledger,
             director.story,
@@ -169,6 +159,7 @@ class Demo:
             mailbox=self.site.mailbox,
             deeds=chaos,
             differences=differences,
+            dunning=director.dunning(),
         )
         self.screen.rest()
         summary.show(self.screen, told)
@@ -212,7 +203,7 @@ def demo(
     stopping = threading.Event()
     stop_on_signals(stopping)
     # What is set for a real deployment is not even read, so it may also be wrong.
-    wished = checked_settings(**dict.fromkeys(ASIDE), stripe_mode="test")
+    wished = checked_settings(**dict.fromkeys(sites.ASIDE), stripe_mode="test")
     chosen = seed if seed is not None else random.SystemRandom().randrange(1, 100_000)
     wishes = Wishes(once=once, chaos=chaos, speed=speed, seed=chosen, customers=customers)
     try:

@@ -1,13 +1,16 @@
 """Stripe's books and the ledger are laid side by side: object by object, to the cent, in both directions."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from deploy.demo import compare_dunning, compare_letters
 from deploy.demo.compare_catalog import CATALOG
 from deploy.demo.compare_customers import CUSTOMERS
+from deploy.demo.compare_dunning import Figures, figures
 from deploy.demo.compare_invoices import INVOICES
 from deploy.demo.compare_payments import PAYMENTS
 from deploy.demo.compare_rows import ORIGIN, Books, Difference, Either, Kept, Table, View
@@ -46,13 +49,16 @@ _GIVEN_UP = text(
 )
 
 
-async def differences(engine: AsyncEngine, books: Books, *, at: int | None = None) -> list[Difference]:
+async def differences(
+    engine: AsyncEngine, books: Books, *, at: int | None = None, heard: timedelta | None = None
+) -> list[Difference]:
     """All on which Stripe's `books` and the ledger do not agree, sorted; empty when they are the same.
 
     `at` is the present at Stripe in seconds (default: when its newest object was made): discounts that are over by then
     lower no MRR. All of the ledger is read in one snapshot, so it may be asked while work goes on; what Stripe did and
     has not told yet, or what is not applied yet, is a difference then. Times that only events tell are compared as far
-    as the books have them (`simulator/books.py`); without them nothing counts as deleted.
+    as the books have them (`simulator/books.py`); without them nothing counts as deleted. `heard` is how late the
+    ledger heard of anything at most: an invoice that owed for longer must have been dunned. None: nobody knows.
     """
     view = View(books, _newest(books) if at is None else at)
     found: list[Difference] = []
@@ -62,6 +68,10 @@ async def differences(engine: AsyncEngine, books: Books, *, at: int | None = Non
             for table in TABLES:
                 found += await _table(conn, table, view)
             found += await sums(conn, view)
+            dunning = await compare_dunning.read(conn, view, heard)
+            found += compare_dunning.differences(dunning)
+            found += await compare_dunning.customers(conn, dunning)
+            found += await compare_letters.differences(conn, dunning)
     return sorted(found, key=lambda each: (each.kind, each.id, each.field))
 
 
@@ -113,3 +123,11 @@ async def unfinished(engine: AsyncEngine) -> list[Difference]:
     async with engine.connect() as conn:
         rows = await conn.execute(_GIVEN_UP)
         return [Difference(kind, name, "given up", there=None, here=reason) for kind, name, reason in rows]
+
+
+async def dunning_figures(
+    engine: AsyncEngine, books: Books, *, at: int, heard: timedelta | None = None
+) -> tuple[Figures, Figures]:
+    """What became of invoices that were not paid in time: by Stripe's books, and by the ledger's cases."""
+    async with engine.connect() as conn:
+        return figures(await compare_dunning.read(conn, View(books, at), heard))

@@ -4,13 +4,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 from deploy.demo.acts import Beat
 from deploy.demo.calendar import Calendar
 from deploy.demo.chaos import LIVE_SECONDS, Chaos
 from deploy.demo.company import money
+from deploy.demo.compare_dunning import Figures
 from deploy.demo.compare_rows import Difference
 from deploy.demo.feed import Feed
 from deploy.demo.improvise import Improviser
@@ -29,6 +30,12 @@ BACKLOG = 3_000
 
 PATIENCE = 2.0
 """Seconds that the history waits at the end of a day for the workers; they may just have been killed."""
+
+HEARD, HEARD_IN_CHAOS = timedelta(days=2), timedelta(days=5)
+"""How late the business hears of something at most: workers may lag a day behind, chaos holds events back for three."""
+
+LOOK = 0.025
+"""Seconds between two looks at what the workers still have to do."""
 
 DRAIN_TIMEOUT = 180.0
 """Seconds that the workers may take for what is left, without any progress."""
@@ -96,12 +103,22 @@ class Director:
                 self.screen.status(f"{when:%Y-%m-%d} · {len(self.story.shop.customers):,} customers")
 
     def _move(self, to: int) -> None:
-        """Move Stripe's clock; deeds of chaos that fall due on the way are done at their time."""
+        """Move Stripe's clock; what falls due on the way, chaos or the business's own work, is done at its time.
+
+        A letter that may go from eight to eight would never go if the clock only ever stood at midnight.
+        """
+        while (due := self.calendar.next_due()) is not None and self.now < due < to:
+            self._pass_deeds(due)
+            self._set_clock(due)
+            self._keep_pace()
+        self._pass_deeds(to)
+        self._set_clock(to)
+
+    def _pass_deeds(self, to: int) -> None:
         while self._deeds and self._deeds[0][0] <= to:
             at, deed = self._deeds.pop(0)
             self._set_clock(at)
             self._do(deed)
-        self._set_clock(to)
 
     def _set_clock(self, to: int) -> None:
         if self.stopping.is_set():
@@ -129,7 +146,7 @@ class Director:
         """Let the business keep up with its days: what came in is done before the next one begins."""
         patience = time.monotonic() + PATIENCE
         while (left := self.ledger.due()) > BACKLOG or (left and time.monotonic() < patience):
-            self._pause(0.01)
+            self._pause(LOOK)
 
     def _pause(self, seconds: float) -> None:
         if self.stopping.wait(seconds):
@@ -173,9 +190,18 @@ class Director:
     def compare(self) -> list[Difference]:
         """Lay the books side by side, once everything is delivered and applied."""
         self.drain()
-        found = self.ledger.differences(self.stripe.get("/_sim/books"), self.now)
+        found = self.ledger.differences(self.stripe.get("/_sim/books"), self.now, self.heard)
         self.different = len(found)
         return found
+
+    @property
+    def heard(self) -> timedelta:
+        """How late the business hears of something at most."""
+        return HEARD if self.chaos is None else HEARD_IN_CHAOS
+
+    def dunning(self) -> tuple[Figures, Figures]:
+        """What became of invoices that were not paid in time: by Stripe's books, and here."""
+        return self.ledger.dunning(self.stripe.get("/_sim/books"), self.now, self.heard)
 
     # live
 

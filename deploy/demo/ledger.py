@@ -1,17 +1,23 @@
 """What the demo asks the ledger: how far it is, what it holds, and where it differs from Stripe's books."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.types import BigInteger
 
 from db.engine import create_engine
-from deploy.demo.compare import differences, unfinished
+from deploy.demo import fates
+from deploy.demo.compare import differences, dunning_figures, unfinished
+from deploy.demo.compare_dunning import Figures
+from deploy.demo.compare_letters import in_mailbox
 from deploy.demo.compare_rows import Books, Difference
 from worker.doorbell import Doorbell
 
@@ -39,13 +45,16 @@ _BACKLOG = text(
 
 _DUE = text("SELECT count(*) FROM queue WHERE dead_reason IS NULL AND (due_at <= :now OR lease_token IS NOT NULL)")
 
-_NEARER = text(
+_WAITING = text(
     """
-    UPDATE queue SET due_at = due_at - make_interval(secs => :seconds)
-    WHERE job_id IS NOT NULL AND lease_token IS NULL AND dead_reason IS NULL AND due_at > :now
-    RETURNING queue, due_at <= :now
+    SELECT q.id, q.queue, j.created_at, q.due_at, q.attempts > 0
+    FROM queue q JOIN jobs j ON j.id = q.job_id
+    WHERE q.lease_token IS NULL AND q.dead_reason IS NULL AND q.due_at > :now
     """
 )
+_SET_GOING = text(
+    "UPDATE queue SET due_at = :now WHERE id = ANY(:ids) AND lease_token IS NULL AND due_at > :now"
+).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
 
 _MRR = text("SELECT currency, sum(mrr_cents) FROM subscriptions WHERE mrr_cents > 0 GROUP BY currency ORDER BY 2 DESC")
 
@@ -59,11 +68,19 @@ COUNTS = {
     "of these declined": "SELECT count(*) FROM payment_history WHERE failure_code IS NOT NULL",
     "refunds": "SELECT count(*) FROM refunds",
     "disputes": "SELECT count(*) FROM disputes",
-    "invoices dunned": "SELECT count(*) FROM dunning_cases",
-    "of these recovered": "SELECT count(*) FROM dunning_cases WHERE outcome = 'recovered'",
-    "of these lost": "SELECT count(*) FROM dunning_cases WHERE outcome IN ('lost', 'canceled')",
 }
 """What the summary counts, each with its question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that waits for its time; both times are the machine's. `tried`: it failed, and waits to be tried again."""
+
+    id: int
+    queue: str
+    staged_at: datetime
+    due_at: datetime
+    tried: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +150,23 @@ class Ledger:
 
         return self._ask(ask)
 
-    def come_nearer(self, seconds: int) -> None:
-        """Work that waits for a day of the business is due that much earlier; for what is due now it rings."""
+    def waiting(self) -> list[Waiting]:
+        """The jobs that are not due yet."""
 
-        async def ask(conn: AsyncConnection) -> set[str]:
-            rows = await conn.execute(_NEARER, {"seconds": seconds, "now": self._now()})
-            return {queue for queue, due in rows if due}
+        async def ask(conn: AsyncConnection) -> list[Waiting]:
+            return [Waiting(*row) for row in await conn.execute(_WAITING, {"now": self._now()})]
 
-        if due := self._ask(ask):
-            self._runner.run(self._ring(due))
+        return self._ask(ask)
+
+    def set_going(self, work: Sequence[Waiting]) -> None:
+        """These jobs are due now; the workers are rung for."""
+
+        async def ask(conn: AsyncConnection) -> None:
+            await conn.execute(_SET_GOING, {"ids": [one.id for one in work], "now": self._now()})
+
+        if work:
+            self._ask(ask)
+            self._runner.run(self._ring({one.queue for one in work}))
 
     async def _ring(self, queues: set[str]) -> None:
         bell = Doorbell(self._redis)
@@ -165,14 +190,26 @@ class Ledger:
 
         return self._ask(ask)
 
-    def differences(self, books: Books, at: int) -> list[Difference]:
+    def differences(self, books: Books, at: int, heard: timedelta | None = None) -> list[Difference]:
         """Where ledger and books differ at the business's time `at` (seconds since 1970): by it discounts end.
 
-        Work that was given up counts, too.
+        Work that was given up counts, too. `heard` is how late the ledger heard of anything at most.
         """
 
         async def both() -> list[Difference]:
             engine = self._connected()
-            return [*await differences(engine, books, at=at), *await unfinished(engine)]
+            return [*await differences(engine, books, at=at, heard=heard), *await unfinished(engine)]
 
         return self._runner.run(both())
+
+    def dunning(self, books: Books, at: int, heard: timedelta | None = None) -> tuple[Figures, Figures]:
+        """What became of invoices that were not paid in time: by Stripe's books, and here."""
+        return self._runner.run(dunning_figures(self._connected(), books, at=at, heard=heard))
+
+    def fates(self) -> list[fates.Fate]:
+        """Whose payments failed, and what became of them."""
+        return self._runner.run(fates.read(self._connected()))
+
+    def in_mailbox(self, folder: Path) -> list[Difference]:
+        """Where the files in a Maildir are not the letters that were sent."""
+        return self._runner.run(in_mailbox(self._connected(), folder))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.demo.company import NAME
 from worker import processes
 from worker.embedded import POSTGRES_BIN
 from worker.home import Home
@@ -21,6 +22,7 @@ MARK = "DEMO"
 MARKED = "`billing demo` lives here, and empties this folder each time it starts.\n"
 
 LOG = "demo.log"
+CLOCK = "clock"
 RUN = "run"
 """What stays when a home is emptied: the lock, and who was left running."""
 
@@ -28,12 +30,43 @@ OURS = ("STRIPE_", "BILLING_", "DATABASE_", "REDIS_", "MAIL_", "STORAGE_", "ADMI
         "PROMETHEUS_", "AWS_", "AZURE_", "GOOGLE_")  # fmt: skip
 """Beginnings of variables that may point to something real."""
 
+SECRETS = ("stripe_webhook_secret", "stripe_webhook_secret_next", "admin_token")
+
+COLOR = "#1d7f92"
+LOGO = Path(__file__).with_name("logo.png")
+HELP = "help@harbourlight.test"
+COMPANY = {
+    "MAIL_FROM": f"{NAME} <billing@harbourlight.test>",
+    "BILLING_OPERATORS_MAIL": f"{NAME} Finance <finance@harbourlight.test>",
+    "BILLING_BRAND_NAME": NAME,
+    "BILLING_BRAND_LOGO": str(LOGO),
+    "BILLING_BRAND_COLOR": COLOR,
+    "BILLING_BRAND_ADDRESS": "4 Breakwater Lane, Kelmouth, United Kingdom",
+    "BILLING_BRAND_SUPPORT_URL": f"mailto:{HELP}",
+    "BILLING_BRAND_URL": "https://harbourlight.test",
+}
+"""Whose letters these are."""
+
 SECRET_KEY = "sk_test_harbourlight"  # noqa: S105 - the simulated Stripe takes any key of test mode
 STOP_PATIENCE = 8.0
+
+ASIDE = (
+    "database_url",
+    "redis_url",
+    "stripe_webhook_secret",
+    "stripe_secret_key",
+    "stripe_api_base",
+    "admin_token",
+)
+"""What may be set for a real deployment."""
 
 
 class NotOursError(Exception):
     """The folder that the demo would empty holds something else."""
+
+
+class NothingPlayedError(Exception):
+    """There is no demo to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +88,7 @@ class Site:
     @property
     def clock(self) -> Path:
         """The file with the business's time."""
-        return self.home.path / "clock"
+        return self.home.path / CLOCK
 
     @property
     def log(self) -> Path:
@@ -83,6 +116,21 @@ def prepare(billing_home: Path) -> Site:
     site = Site(home, signing, next_signing, token)
     site.mailbox.mkdir(mode=0o700)
     return site
+
+
+def reopen(billing_home: Path) -> Site:
+    """Lock what a demo under `billing_home` has left, with all that is in it.
+
+    Raises HomeInUseError when a demo runs there, NothingPlayedError when there is nothing to look at, OSError.
+    """
+    path = billing_home.expanduser().resolve() / FOLDER
+    home = Home(path)
+    if not all((path / name).exists() for name in (MARK, CLOCK, "postgres")):
+        raise NothingPlayedError(f"no demo was played in {path}: `billing demo --once` plays one")
+    home.lock()
+    _end_leftovers(home)
+    signing, next_signing, token = (home.secret(name)[0] for name in SECRETS)
+    return Site(home, signing, next_signing, token)
 
 
 def _end_leftovers(home: Home) -> None:
@@ -126,15 +174,19 @@ def environment(
     names = {name.upper() for name in Settings.model_fields}
     given = os.environ if outside is None else outside
     kept = {name: value for name, value in given.items() if not _points_somewhere(name.upper(), names)}
-    return kept | {
-        "STRIPE_SECRET_KEY": SECRET_KEY,
-        "STRIPE_API_BASE": simulator,
-        "BILLING_CLOCK_FILE": str(site.clock),
-        "MAIL_URL": f"maildir://{site.mailbox}",
-        "STORAGE_URL": f"file://{site.home.path / 'files'}",
-        "LOG_FORMAT": wished.log_format,
-        "LOG_LEVEL": wished.log_level,
-    }
+    return (
+        kept
+        | COMPANY
+        | {
+            "STRIPE_SECRET_KEY": SECRET_KEY,
+            "STRIPE_API_BASE": simulator,
+            "BILLING_CLOCK_FILE": str(site.clock),
+            "MAIL_URL": f"maildir://{site.mailbox}",
+            "STORAGE_URL": f"file://{site.home.path / 'files'}",
+            "LOG_FORMAT": wished.log_format,
+            "LOG_LEVEL": wished.log_level,
+        }
+    )
 
 
 def _points_somewhere(name: str, known: Iterable[str]) -> bool:

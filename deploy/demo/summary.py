@@ -4,9 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.demo import chaos
+from rich.table import Table
+
+from deploy.demo import chaos, fates
 from deploy.demo.company import money
+from deploy.demo.compare_dunning import Figures
 from deploy.demo.compare_rows import Difference
+from deploy.demo.fates import Fate
 from deploy.demo.ledger import Ledger
 from deploy.demo.screen import Screen, two_columns
 from deploy.demo.story import Story
@@ -32,6 +36,11 @@ class Outcome:
     repeated: int
     differences: Sequence[Difference]
     deeds: Sequence[str] = field(default_factory=list[str])
+    dunning: tuple[Figures, Figures] | None = None
+    """What became of invoices that were not paid in time: by Stripe's books, and here."""
+
+    mailbox: Path = Path()
+    fates: Sequence[Fate] = field(default_factory=list[Fate])
 
     @property
     def wrong(self) -> int:
@@ -53,6 +62,7 @@ def outcome(
     mailbox: Path,
     deeds: chaos.Chaos | None,
     differences: Sequence[Difference],
+    dunning: tuple[Figures, Figures] | None = None,
 ) -> Outcome:
     """Gather it."""
     progress = ledger.progress()
@@ -70,6 +80,9 @@ def outcome(
         repeated=stripe.repeated,
         differences=differences,
         deeds=chaos.told(deeds.done) if deeds is not None else (),
+        dunning=dunning,
+        mailbox=mailbox,
+        fates=ledger.fates(),
     )
 
 
@@ -78,10 +91,7 @@ def show(screen: Screen, told: Outcome) -> None:
     counts = told.deliveries["counts"]
     accepted, faults = counts.get("accepted", 0), told.deliveries["faults"]
     table = two_columns("Summary")
-    for name, count in told.counts.items():
-        table.add_row(name, f"{count:,}")
-    for currency, cents in told.mrr.items():
-        table.add_row(f"MRR in {currency.upper()}", money(cents, currency))
+    _business(table, told)
     table.add_row("mails", f"{told.mails:,}")
     table.add_row("events at Stripe", f"{counts.get('events', 0):,}")
     table.add_row("deliveries accepted", f"{accepted:,}")
@@ -100,8 +110,29 @@ def show(screen: Screen, told: Outcome) -> None:
     table.add_row("seconds", f"{told.seconds:,.1f}")
     table.add_row("seed", str(told.seed))
     screen.show(table)
+    screen.say(f"mailbox: {told.mailbox} (look at it by `python -m deploy.demo.look`)")
+    for line in fates.lines(told.fates, told.mailbox):
+        screen.say(line)
     for difference in told.differences[:SHOWN]:
         screen.say(str(difference), "red")
     if len(told.differences) > SHOWN:
         screen.say(f"and {len(told.differences) - SHOWN} more", "red")
     screen.say(f"differences: {told.wrong}")
+
+
+def _business(table: Table, told: Outcome) -> None:
+    for name, count in told.counts.items():
+        table.add_row(name, f"{count:,}")
+    for currency, cents in told.mrr.items():
+        table.add_row(f"MRR in {currency.upper()}", money(cents, currency))
+    if told.dunning is not None:
+        _dunning(table, *told.dunning)
+
+
+def _dunning(table: Table, there: Figures, here: Figures) -> None:
+    """The same figures twice: as Stripe's books have them, and as the ledger does."""
+    for name in ("failed", "dunned", "recovered", "lost", "open"):
+        table.add_row(f"dunning: {name}, at Stripe and here", f"{getattr(there, name):,} / {getattr(here, name):,}")
+    for currency in sorted(there.money.keys() | here.money.keys()):
+        both = (money(side.money.get(currency, 0), currency) for side in (there, here))
+        table.add_row(f"dunning: recovered in {currency.upper()}", " / ".join(both))

@@ -71,6 +71,9 @@ CHURN, TROUBLE, CHALLENGED, UPGRADE, SEATS, YEARLY, REFUND, DISPUTE, PAUSE = 30,
 TRIALS, CONVERT, WALKS_AWAY = 520, 620, 300
 """Per mille: sign-ups that begin with a trial; trials that convert; trials that end for want of a card."""
 
+QUIET = 2 * MONTH_LONG
+"""From a payment that failed to the next one that may."""
+
 
 @dataclass(slots=True)
 class Life:
@@ -106,7 +109,7 @@ def lives(seed: int, start: int, end: int, customers: int) -> Iterator[Beat]:
     """
     chance = random.Random(seed)
     street = Street(random.Random(seed + 1))
-    written = [_customer(random.Random(f"{seed}.{n}"), street, n, at, end).beats
+    written = [_customer(random.Random(f"{seed}.{n}"), street, n, at, end, customers=customers).beats
                for n, at in enumerate(arrivals(chance, start, end, customers), 1)]  # fmt: skip
     chances = (random.Random(f"{seed}.partner.{number}") for number in range(len(PARTNERS)))
     written.extend(_partner(chance, number, start, end) for number, chance in enumerate(chances))
@@ -129,9 +132,21 @@ def arrivals(chance: random.Random, start: int, end: int, customers: int) -> lis
     return sorted(at for at in found if at < end)
 
 
-def _customer(chance: random.Random, street: Street, number: int, at: int, until: int) -> Life:
+def troubles(number: int, customers: int) -> tuple[bool, ...]:
+    """Which customers' payments fail in every story, however small it is; whether each comes in after all.
+
+    Of the first two one is dunned and recovered, and one is lost; where there is only one, this is both.
+    """
+    if customers == 1:
+        return (True, False) if number == 1 else ()
+    return {1: (True,), 2: (False,)}.get(number, ())
+
+
+def _customer(chance: random.Random, street: Street, number: int, at: int, until: int, *, customers: int) -> Life:
     life = Life(chance, f"customer {number}", at, until)
     life.plan = chance.choices(PLANS, weights=(34, 44, 22))[0]
+    if fails := troubles(number, customers):
+        return _troubled(life, street, fails)
     life.interval = chance.choices((MONTH, YEAR), weights=(86, 14))[0]
     life.seats = life.plan.seats if life.plan is STARTER else life.plan.seats + int(chance.expovariate(0.25))
     trial = life.falls(TRIALS)
@@ -154,6 +169,23 @@ def _customer(chance: random.Random, street: Street, number: int, at: int, until
         if not with_card:
             life.add(life.within(2, 13), AddCard(_card(chance)))
         life.now += 14 * DAY
+    _live(life)
+    return life
+
+
+def _troubled(life: Life, street: Street, fails: tuple[bool, ...]) -> Life:
+    """Somebody whose renewals fail at all attempts: another card comes a week later, or never."""
+    life.seats = life.plan.seats
+    life.add(life.now, SignUp(
+        street.meet(), life.plan, life.interval, life.seats,
+        checkout=False, trial=False, card=_card(life.chance), coupon=None, challenged=False,
+    ))  # fmt: skip
+    for recovers in fails:
+        life.add(life.now + MONTH_LONG - 3 * DAY, CardTrouble(life.chance.choice(DECLINES), None))
+        if not recovers:
+            return life
+        life.add(life.now + MONTH_LONG + 6 * DAY, NewCard(_card(life.chance)))
+        life.now += QUIET
     _live(life)
     return life
 

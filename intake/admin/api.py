@@ -12,6 +12,7 @@ from db.operators.actions import Actor, Done, Scope, pause, resume
 from db.operators.filters import EventFilter, JobFilter, one_of, plain
 from db.operators.status import pauses
 from db.states import QueueName
+from intake import schedules
 from intake.admin import models
 from intake.admin.desk import AtDesk, Desk
 from intake.overview import overview, story_json
@@ -244,6 +245,24 @@ async def cancel_one_job(at: Desk, job_id: int, actor: Actor, *, dry_run: bool =
         if dry_run:
             return _counted(1)
         return _changed(await jobs.cancel(conn, wanted, actor, now=at.clock.now()))
+
+
+@router.post("/schedules/{name}/run", responses=REFUSED)
+async def run_schedule(
+    at: AtDesk, who: ByOperator, name: str, asked: Annotated[models.RunSchedule | None, Body()] = None
+) -> models.ScheduleRan:
+    """Run a scheduled job now. A period that was run before is left alone, unless it is meant `again`."""
+    asked = asked or models.RunSchedule()
+    try:
+        spec = schedules.schedule_named(name, at.schedules)
+    except schedules.UnknownScheduleError as error:
+        raise HTTPException(404, str(error)) from None
+    async with at.engine.connect() as conn:
+        ran = await schedules.run(conn, spec, asked.period, _actor(who, asked), now=at.clock.now(), again=asked.again)
+        await (conn.rollback() if asked.dry_run else conn.commit())
+    if ran.staged and not asked.dry_run:
+        at.ring(ran.queue)
+    return models.ScheduleRan.model_validate(ran.told(dry_run=asked.dry_run))
 
 
 @router.post("/pause")

@@ -16,12 +16,13 @@ from db.engine import create_engine, is_away
 from db.operators.actions import NotAllowedError, UnknownIdsError
 from db.operators.filters import BadFilterError
 from intake import server
-from intake.admin import api, dashboard, dunning
+from intake.admin import api, dashboard, dunning, invoices, letters
 from intake.admin.auth import Gate
 from intake.admin.desk import SHUT, Desk
 from intake.health import VERSION, Health, router
 from intake.overview import without_secrets
 from intake.webhook import BODY_TIMEOUT, ASGIApp, Message, Receive, Scope, Send
+from worker.adapters.storage import storage
 from worker.addresses import database_url, redis_url
 from worker.clock import SystemClock, business_clock
 from worker.doorbell import Doorbell
@@ -87,6 +88,7 @@ def build_app(
     bell = Doorbell(redis_url(settings))
     planned = tuple(discover("jobs").schedules.values() if schedules is None else schedules)
     gate = Gate(settings.admin_token)
+    files = storage(settings.storage_url, settings.billing_home)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -96,15 +98,22 @@ def build_app(
             yield
         finally:
             await bell.close()
+            await files.close()
             await health.close()
             await engine.dispose()
 
     app = FastAPI(title="Billing: the internal door", version=VERSION, lifespan=lifespan, max_body_size=LARGEST_REQUEST)
     app.add_middleware(Prompt, timeout=body_timeout)
     app.state.desk = Desk(engine, clock, gate, planned, bell.ring, business_clock(settings.billing_clock_file))
+    app.state.files = files
+    app.state.settings = settings
     app.include_router(router(health))
     app.include_router(api.router)
     app.include_router(dunning.router)
+    app.include_router(invoices.api)
+    app.include_router(invoices.pages)
+    app.include_router(letters.api)
+    app.include_router(letters.pages)
     app.include_router(dashboard.router)
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)

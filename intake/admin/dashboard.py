@@ -78,7 +78,8 @@ def _environment() -> jinja2.Environment:
 _pages = _environment()
 
 
-def _page(name: str, status: int = 200, /, **values: Any) -> HTMLResponse:
+def page(name: str, status: int = 200, /, **values: Any) -> HTMLResponse:
+    """A page of the dashboard."""
     return HTMLResponse(_pages.get_template(name).render(**values), status, headers=HEADERS)
 
 
@@ -90,7 +91,7 @@ def is_page(request: Request) -> bool:
 def problem(request: Request, status: int, message: str) -> Response:
     """A page that says what is in the way."""
     at: Desk = request.app.state.desk
-    return _page("problem.html", status, session=_session_of(request, at), message=message, status=status)
+    return page("problem.html", status, session=_session_of(request, at), message=message, status=status)
 
 
 def _session_of(request: Request, at: Desk) -> Session | None:
@@ -135,7 +136,8 @@ SignedIn = Annotated[Session, Depends(session)]
 OwnForm = Annotated[dict[str, str], Depends(own_form)]
 
 
-def _actor(who: Session, fields: dict[str, str]) -> Actor:
+def actor(who: Session, fields: dict[str, str]) -> Actor:
+    """Who acts, and the reason of the form."""
     return Actor(f"{who.who} (dashboard)", plain("why", fields.get("why", "").strip()))
 
 
@@ -146,7 +148,8 @@ def _local(path: str | None) -> str:
     return "/"
 
 
-def _see(path: str, message: str | None = None) -> Response:
+def see(path: str, message: str | None = None) -> Response:
+    """Show a page next, and what was done."""
     target = f"{path}{'&' if '?' in path else '?'}{urlencode({'said': message})}" if message else path
     return RedirectResponse(target, 303, headers=HEADERS)
 
@@ -164,7 +167,7 @@ async def static(name: str) -> Response:
 async def sign_in_page(at: AtDesk, next: str = "/") -> Response:  # noqa: A002 - the parameter's name in the address
     """Ask for the token."""
     del at
-    return _page("sign_in.html", session=None, next=_local(next), wrong=False, who="")
+    return page("sign_in.html", session=None, next=_local(next), wrong=False, who="")
 
 
 @router.post("/sign-in")
@@ -173,8 +176,8 @@ async def sign_in(request: Request, at: AtDesk) -> Response:
     fields = await form(request)
     target, who = _local(fields.get("next")), fields.get("who", "")
     if not at.gate.knows(fields.get("token", "")):
-        return _page("sign_in.html", 403, session=None, next=target, wrong=True, who=who)
-    answer = _see(target)
+        return page("sign_in.html", 403, session=None, next=target, wrong=True, who=who)
+    answer = see(target)
     answer.set_cookie(
         COOKIE,
         at.gate.sign_in(who, at.clock.now()),
@@ -189,7 +192,7 @@ async def sign_in(request: Request, at: AtDesk) -> Response:
 @router.post("/sign-out", dependencies=[Depends(own_form)])
 async def sign_out() -> Response:
     """End the session in this browser."""
-    answer = _see("/sign-in")
+    answer = see("/sign-in")
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return answer
 
@@ -213,7 +216,7 @@ async def home(
     """How the work stands, and the inbox."""
     now = at.clock.now()
     rows = await _events(at, _wanted(at, q, status), plain("after", after))
-    return _page(
+    return page(
         "home.html",
         session=who,
         told=await overview(at.engine, at.schedules, now),
@@ -233,30 +236,30 @@ async def event_page(at: AtDesk, who: SignedIn, event_id: str, said: str = "") -
     """One event's whole story."""
     story = await api.event_story(at, event_id)
     payload = _json(story["payload"])
-    return _page("event.html", session=who, event=story, payload=payload, now=at.clock.now(), said=said)
+    return page("event.html", session=who, event=story, payload=payload, now=at.clock.now(), said=said)
 
 
 @router.post("/events/retry")
 async def retry_events(at: AtDesk, who: SignedIn, fields: OwnForm) -> Response:
     """Set all dead events of a listing going again."""
     wanted = events.retry_of_filter(_wanted(at, fields.get("q"), EventStatus.DEAD), again=False)
-    done = await api.retry_matching_events(at, wanted, _actor(who, fields), RetryOne())
-    return _see("/", f"{done.changed:,} of {done.matched:,} dead events go again")
+    done = await api.retry_matching_events(at, wanted, actor(who, fields), RetryOne())
+    return see("/", f"{done.changed:,} of {done.matched:,} dead events go again")
 
 
 @router.post("/events/{event_id}/retry")
 async def retry_event(at: AtDesk, who: SignedIn, event_id: str, fields: OwnForm) -> Response:
     """Set one event going again."""
     asked = RetryOne(again=fields.get("again") == "yes")
-    done = await api.retry_one_event(at, event_id, _actor(who, fields), asked)
-    return _see(f"/events/{event_id}", "it goes again" if done.changed else "a worker has it: nothing was changed")
+    done = await api.retry_one_event(at, event_id, actor(who, fields), asked)
+    return see(f"/events/{event_id}", "it goes again" if done.changed else "a worker has it: nothing was changed")
 
 
 @router.post("/events/{event_id}/discard")
 async def discard_event(at: AtDesk, who: SignedIn, event_id: str, fields: OwnForm) -> Response:
     """Put a dead event away."""
-    await api.discard_one_event(at, event_id, _actor(who, fields))
-    return _see(f"/events/{event_id}", "it was put away; a retry still brings it back")
+    await api.discard_one_event(at, event_id, actor(who, fields))
+    return see(f"/events/{event_id}", "it was put away; a retry still brings it back")
 
 
 @router.get("/jobs")
@@ -269,7 +272,7 @@ async def jobs_page(
         rows = [story_json(row) for row in await jobs.list_jobs(conn, wanted, limit=PAGE, after=after)]
     older = rows[-1]["id"] if len(rows) == PAGE else None
     states = [state.value for state in JobStatus]
-    return _page("jobs.html", session=who, jobs=rows, now=at.clock.now(), states=states, status=status, name=name,
+    return page("jobs.html", session=who, jobs=rows, now=at.clock.now(), states=states, status=status, name=name,
                  older=older, said=said)  # fmt: skip
 
 
@@ -278,22 +281,22 @@ async def job_page(at: AtDesk, who: SignedIn, job_id: JobId, said: str = "") -> 
     """One job's whole story."""
     story = await api.job_story(at, job_id)
     arguments = _json(story["args"])
-    return _page("job.html", session=who, job=story, arguments=arguments, now=at.clock.now(), said=said)
+    return page("job.html", session=who, job=story, arguments=arguments, now=at.clock.now(), said=said)
 
 
 @router.post("/jobs/{job_id}/retry")
 async def retry_job(at: AtDesk, who: SignedIn, job_id: JobId, fields: OwnForm) -> Response:
     """Set one job going again."""
     asked = RetryOne(again=fields.get("again") == "yes")
-    done = await api.retry_one_job(at, job_id, _actor(who, fields), asked)
-    return _see(f"/jobs/{job_id}", "it goes again" if done.changed else "a worker has it: nothing was changed")
+    done = await api.retry_one_job(at, job_id, actor(who, fields), asked)
+    return see(f"/jobs/{job_id}", "it goes again" if done.changed else "a worker has it: nothing was changed")
 
 
 @router.post("/jobs/{job_id}/cancel")
 async def cancel_job(at: AtDesk, who: SignedIn, job_id: JobId, fields: OwnForm) -> Response:
     """Cancel a job."""
-    done = await api.cancel_one_job(at, job_id, _actor(who, fields))
-    return _see(f"/jobs/{job_id}", "it is cancelled" if done.changed else "a worker has it: nothing was changed")
+    done = await api.cancel_one_job(at, job_id, actor(who, fields))
+    return see(f"/jobs/{job_id}", "it is cancelled" if done.changed else "a worker has it: nothing was changed")
 
 
 @router.get("/dunning")
@@ -304,7 +307,7 @@ async def dunning_page(
     asked = DunningListing(status=status, outcome=outcome, limit=PAGE, after=after)
     rows = await dunning.cases(at, asked)
     older = rows[-1]["id"] if len(rows) == PAGE else None
-    return _page("dunning.html", session=who, cases=rows, figures=await dunning.figures_of(at, "90d"), older=older,
+    return page("dunning.html", session=who, cases=rows, figures=await dunning.figures_of(at, "90d"), older=older,
                  now=dunning.times(at).now(), states=[*CaseStatus, "all"], outcomes=[*CaseOutcome], status=status,
                  outcome=outcome, said=said)  # fmt: skip
 
@@ -314,14 +317,14 @@ async def case_page(at: AtDesk, who: SignedIn, invoice: str, said: str = "") -> 
     """One case's whole story, and what comes next."""
     story = await dunning.case_story(at, invoice)
     ahead = await dunning.what_comes(at, invoice)
-    return _page("case.html", session=who, case=story, ahead=ahead, now=dunning.times(at).now(), said=said)
+    return page("case.html", session=who, case=story, ahead=ahead, now=dunning.times(at).now(), said=said)
 
 
 @router.post("/dunning/{invoice}/{what}")
 async def act_on_case(at: AtDesk, who: SignedIn, invoice: str, what: str, fields: OwnForm) -> Response:
     """Pause a case, let it go on, skip a step, or take the next one now."""
-    await dunning.by_name(at, invoice, what, _actor(who, fields))
-    return _see(f"/dunning/{quote(invoice, safe='')}", f"{what.replace('-', ' ')}: done")
+    await dunning.by_name(at, invoice, what, actor(who, fields), position=fields.get("position", ""))
+    return see(f"/dunning/{quote(invoice, safe='')}", f"{what.replace('-', ' ')}: done")
 
 
 @router.post("/pause")
@@ -333,6 +336,6 @@ async def pause(at: AtDesk, who: SignedIn, fields: OwnForm) -> Response:
     if len(target) > LONGEST_TARGET:
         raise BadFilterError("target", f"has more than {LONGEST_TARGET} characters")
     asked = PauseRequest(scope=scope.value, target=target)
-    done = await api.set_pause(at, asked, _actor(who, fields), paused=paused)
+    done = await api.set_pause(at, asked, actor(who, fields), paused=paused)
     word = "paused" if paused else "resumed"
-    return _see("/", f"{asked.target} is {word}" if done.changed else f"{asked.target} was {word} already")
+    return see("/", f"{asked.target} is {word}" if done.changed else f"{asked.target} was {word} already")

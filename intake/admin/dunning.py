@@ -1,10 +1,11 @@
 """The internal API of dunning: the invoices that were not paid in time, and an operator's say in each."""
 
+import re
 from collections.abc import Awaitable, Callable
-from datetime import UTC
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.security import HTTPBearer
 
 from db.dunning import Case
@@ -12,13 +13,13 @@ from db.operators import dunning
 from db.operators.actions import Actor, NotAllowedError
 from db.operators.dunning import CaseFilter
 from db.operators.figures import figures
-from db.operators.filters import moment, plain
+from db.operators.filters import BadFilterError, moment, period, plain
 from db.states import CaseOutcome
 from intake.admin import dunning_models as models
 from intake.admin.api import NOT_FOUND, REFUSED, ByOperator, bearer
 from intake.admin.desk import AtDesk, Desk
-from intake.admin.models import Why
-from intake.dunning import Times, case_json, coming, hand, story
+from intake.admin.models import Reasoned
+from intake.dunning import Times, case_json, coming, hand, story, to_come
 from intake.overview import jsonable
 from jobs.dunning import operate
 from worker.deps import Tx
@@ -71,6 +72,7 @@ async def figures_of(at: Desk, since: str | None = None, until: str | None = Non
     """The figures, all of one moment. Raises BadFilterError."""
     now = times(at).now()
     begin, end = moment("since", since, now), moment("until", until, now)
+    period(begin, end)
     async with at.engine.connect() as conn:
         await conn.execution_options(isolation_level="REPEATABLE READ")
         return jsonable(await figures(conn, since=begin, until=end))
@@ -113,46 +115,37 @@ async def act(at: Desk, invoice: str, work: Act, actor: Actor, *, dry_run: bool 
     return found
 
 
-async def _changed(at: Desk, invoice: str, work: Act, who: str, asked: Why) -> models.DunningChanged:
+async def _changed(at: Desk, invoice: str, work: Act, who: str, asked: Reasoned) -> models.DunningChanged:
     found = await act(at, invoice, work, Actor(who, plain("why", asked.why)), dry_run=asked.dry_run)
     return models.DunningChanged.model_validate({**found, "dry_run": asked.dry_run})
 
 
-Reason = Annotated[Why | None, Body()]
-
-
 @router.post("/{invoice}/pause", responses=REFUSED)
-async def pause_case(
-    at: AtDesk, who: ByOperator, invoice: str, asked: Annotated[models.PauseCase | None, Body()] = None
-) -> models.DunningChanged:
+async def pause_case(at: AtDesk, who: ByOperator, invoice: str, asked: models.PauseCase) -> models.DunningChanged:
     """Write to nobody about this invoice for now; payment still closes the case."""
-    asked = asked or models.PauseCase()
-    until = asked.until
-    if until is not None and until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
 
     async def work(tx: Tx, name: str, actor: Actor) -> Case:
-        return await operate.pause(tx, name, actor, until=until)
+        return await operate.pause(tx, name, actor, until=to_come("until", asked.until, tx.now))
 
     return await _changed(at, invoice, work, who, asked)
 
 
 @router.post("/{invoice}/resume", responses=REFUSED)
-async def resume_case(at: AtDesk, who: ByOperator, invoice: str, asked: Reason = None) -> models.DunningChanged:
+async def resume_case(at: AtDesk, who: ByOperator, invoice: str, asked: Reasoned) -> models.DunningChanged:
     """Let a paused case go on; what became due meanwhile collapses to one letter."""
-    return await _changed(at, invoice, operate.resume, who, asked or Why())
+    return await _changed(at, invoice, operate.resume, who, asked)
 
 
 @router.post("/{invoice}/skip", responses=REFUSED)
-async def skip_step(at: AtDesk, who: ByOperator, invoice: str, asked: Reason = None) -> models.DunningChanged:
+async def skip_step(at: AtDesk, who: ByOperator, invoice: str, asked: models.OneStep) -> models.DunningChanged:
     """Leave the next step out; the one after it keeps its day."""
-    return await _changed(at, invoice, operate.skip, who, asked or Why())
+    return await _changed(at, invoice, partial(operate.skip, position=asked.position), who, asked)
 
 
 @router.post("/{invoice}/send-now", responses=REFUSED)
-async def send_now(at: AtDesk, who: ByOperator, invoice: str, asked: Reason = None) -> models.DunningChanged:
+async def send_now(at: AtDesk, who: ByOperator, invoice: str, asked: models.OneStep) -> models.DunningChanged:
     """Take the next step now; the invoice is read afresh before, as always."""
-    return await _changed(at, invoice, operate.send_now, who, asked or Why())
+    return await _changed(at, invoice, partial(operate.send_now, position=asked.position), who, asked)
 
 
 @router.post("/{invoice}/extend", responses=REFUSED)
@@ -166,11 +159,8 @@ async def extend_grace(at: AtDesk, who: ByOperator, invoice: str, asked: models.
 
 
 @router.post("/{invoice}/close", responses=REFUSED)
-async def close_case(
-    at: AtDesk, who: ByOperator, invoice: str, asked: Annotated[models.CloseCase | None, Body()] = None
-) -> models.DunningChanged:
+async def close_case(at: AtDesk, who: ByOperator, invoice: str, asked: models.CloseCase) -> models.DunningChanged:
     """Let the matter be: nobody is written to any more. Paid later, it is recovered after all."""
-    asked = asked or models.CloseCase()
     outcome = CaseOutcome.LOST if asked.lost else CaseOutcome.EXEMPT
 
     async def work(tx: Tx, name: str, actor: Actor) -> Case:
@@ -179,17 +169,21 @@ async def close_case(
     return await _changed(at, invoice, work, who, asked)
 
 
-HANDS: dict[str, Act] = {
-    "pause": operate.pause,
-    "resume": operate.resume,
-    "skip": operate.skip,
-    "send-now": operate.send_now,
-}
+HANDS: dict[str, Act] = {"pause": operate.pause, "resume": operate.resume}
 """What the dashboard's buttons do."""
 
+STEPS = {"skip": operate.skip, "send-now": operate.send_now}
+"""What they do with the step that the page showed."""
 
-async def by_name(at: Desk, invoice: str, what: str, actor: Actor) -> dict[str, Any]:
-    """Do what a button says. Raises NotAllowedError for one that is not ours."""
-    if what not in HANDS:
+
+async def by_name(at: Desk, invoice: str, what: str, actor: Actor, *, position: str = "") -> dict[str, Any]:
+    """Do what a button says. Raises NotAllowedError for one that is not ours, BadFilterError without reason or step."""
+    if what not in HANDS and what not in STEPS:
         raise NotAllowedError([f"there is no such thing to do: {what}"])
-    return await act(at, invoice, HANDS[what], actor)
+    if not actor.why:
+        raise BadFilterError("why", "is missing: say why, for the audit log")
+    if what in HANDS:
+        return await act(at, invoice, HANDS[what], actor)
+    if not re.fullmatch(r"\d{1,3}", position, re.ASCII):
+        raise BadFilterError("position", "names the step that is meant")
+    return await act(at, invoice, partial(STEPS[what], position=int(position)), actor)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from intake.admin.models import AuditRow, Limit, Why
+from intake.admin.models import AuditRow, Limit, Reasoned
 
 Cents = Annotated[int, Field(description="Minor units of the currency beside it.")]
 
@@ -134,19 +134,25 @@ class DunningPreview(BaseModel):
     given_up_at: datetime | None
 
 
-class PauseCase(Why):
+class PauseCase(Reasoned):
     """Pause; without `until`, until somebody resumes it."""
 
-    until: Annotated[datetime | None, Field(description="With its time zone.")] = None
+    until: Annotated[str | None, Field(description="In so long (2d), or ISO 8601; at most a year ahead.")] = None
 
 
-class ExtendCase(Why):
+class OneStep(Reasoned):
+    """Do something with the next step: it is named, so that what was meant once is done once."""
+
+    position: Annotated[int, Field(ge=0, le=365, description="The step's; the next one is done_step + 1.")]
+
+
+class ExtendCase(Reasoned):
     """Give more time."""
 
     days: Annotated[int, Field(ge=1, le=365)]
 
 
-class CloseCase(Why):
+class CloseCase(Reasoned):
     """Let the matter be."""
 
     lost: Annotated[bool, Field(description="As lost, instead of as exempt.")] = False
@@ -179,6 +185,7 @@ class StepFigures(BaseModel):
     recovered: int
     rate_bp: BasisPoints
     recovered_cents: Sums
+    median_seconds: int | None
 
 
 class DeclineFigures(BaseModel):
@@ -190,6 +197,7 @@ class DeclineFigures(BaseModel):
     recovered: int
     rate_bp: BasisPoints
     recovered_cents: Sums
+    median_seconds: int | None
 
 
 class DunningFigures(BaseModel):

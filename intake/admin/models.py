@@ -246,6 +246,13 @@ class Why(_Strict):
     dry_run: Annotated[bool, Field(description="Only count.")] = False
 
 
+class Reasoned(_Strict):
+    """How an action is meant that nobody takes without a reason."""
+
+    why: Annotated[str, Field(max_length=500, pattern=r"\S", description="The reason, for the audit log.")]
+    dry_run: Annotated[bool, Field(description="Only say what would be.")] = False
+
+
 class RetryOne(Why):
     """A retry."""
 
@@ -258,6 +265,26 @@ class RetryEvents(RetryOne, EventQuery):
 
 class RetryJobs(RetryOne, JobQuery):
     """A retry of all jobs that match; without a `status` the dead ones."""
+
+
+class RunSchedule(RetryOne):
+    """Run a scheduled job now."""
+
+    period: Annotated[
+        str | None, Field(description="2026-10, 2026-10-01 or 2026-10-01T09:00Z; by default the newest that is due.")
+    ] = None
+
+
+class ScheduleRan(BaseModel):
+    """What became of it: `job` runs the period; with `staged` false it did so before, or it was a dry run."""
+
+    schedule: str
+    period: datetime
+    job: int | None
+    status: Annotated[str | None, Field(description="The job's; null when it is forgotten by now.")]
+    staged: bool
+    would_stage: bool
+    dry_run: bool
 
 
 class Changed(BaseModel):

@@ -57,6 +57,13 @@ def actor(who: str | None, why: str | None) -> Actor:
     return Actor(who or f"{_user()}@{socket.gethostname()}", why or None)
 
 
+def reasoned(who: str | None, why: str | None, example: str) -> Actor:
+    """Who acts, and why. Without a reason the command ends, showing `example`."""
+    if not (why or "").strip():
+        fail(f"--why is missing: the reason, for the audit log. For example: {example}", USAGE)
+    return actor(who, why)
+
+
 def _user() -> str:
     try:
         return getpass.getuser()

@@ -1,8 +1,6 @@
 """Before a person searches: what is configured, whether it answers, and what would mend it."""
 
 import asyncio
-import ctypes
-import ctypes.util
 import json
 import os
 import shutil
@@ -11,7 +9,8 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path
+from importlib import import_module
+from typing import Any
 from urllib.parse import urlsplit
 
 import typer
@@ -27,12 +26,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db.engine import create_engine
 from db.migrate import head, revision
 from intake.commands.common import Json
+from jobs.invoices.sellers import sellers_from
 from worker.adapters.mail import mailer
+from worker.adapters.storage import check, storage
 from worker.addresses import database_url, redis_url
 from worker.clock import SystemClock
 from worker.doorbell import connect, findings
 from worker.errors import Refused, TryLater
-from worker.settings import ConfigurationError, Settings, StripeMode, load_settings
+from worker.settings import LINK_SECRET, ConfigurationError, Settings, StripeMode, load_settings
 from worker.telemetry import redact
 
 OLDEST_POSTGRES = 140000
@@ -47,12 +48,10 @@ LITTLE_SPACE, TOO_LITTLE_SPACE = 5_000_000_000, 1_000_000_000
 PATIENCE = 5.0
 """Seconds for each answer from outside."""
 
-PDF_LIBRARIES = {
-    "libpango-1.0.so.0": "pango-1.0",
-    "libpangoft2-1.0.so.0": "pangoft2-1.0",
-    "libharfbuzz-subset.so.0": "harfbuzz-subset",
-}
-"""What `deploy/system_libraries.py` installs."""
+PDF_LIBRARIES = ("libpango-1.0.so.0", "libpangoft2-1.0.so.0", "libharfbuzz-subset.so.0")
+"""Without one of these there is no PDF; what else `deploy/system_libraries.py` installs are fonts."""
+
+OPEN_LINKS = "set BILLING_LINK_SECRET to the output of `openssl rand -hex 32`, for workers and both doors"
 
 
 class State(StrEnum):
@@ -98,8 +97,8 @@ async def _database(settings: Settings) -> AsyncGenerator[Check]:
     engine = create_engine(database_url(settings), pool_size=1, application_name="billing-doctor")
     try:
         async with asyncio.timeout(PATIENCE):
-            for check in await _database_answers(engine):
-                yield check
+            for one in await _database_answers(engine):
+                yield one
     except (OSError, TimeoutError, PostgresError, DBAPIError) as error:
         yield _failed("database", _why(error), "correct DATABASE_URL, or start the server")
     finally:
@@ -183,17 +182,22 @@ def _stripe(settings: Settings) -> Iterator[Check]:
         yield _ok("stripe key", f"a {mode} key; STRIPE_MODE is {settings.stripe_mode}")
 
 
+def _is_live(settings: Settings) -> bool:
+    """Whether real customers wait for letters."""
+    key = settings.stripe_secret_key.get_secret_value() if settings.stripe_secret_key else ""
+    return settings.stripe_mode == StripeMode.LIVE or "_live_" in key[:8]
+
+
 async def _mail(settings: Settings) -> AsyncGenerator[Check]:
     """The carrier is reached and signed in to; no letter is sent."""
     carrier = mailer(settings.mail_url, settings.billing_home.expanduser())
     scheme = urlsplit(settings.mail_url or "maildir:").scheme
+    nowhere = scheme == "null" or (not settings.mail_url and _is_live(settings))
     try:
         async with asyncio.timeout(PATIENCE):
             found = await carrier.check()
         yield (
-            _warning("mail", found, "set MAIL_URL to the carrier of your letters")
-            if scheme == "null"
-            else _ok("mail", found)
+            _warning("mail", found, "set MAIL_URL to the carrier of your letters") if nowhere else _ok("mail", found)
         )
     except (Refused, TryLater) as error:
         yield _failed("mail", redact(error.reason), "correct MAIL_URL, or mend the mail server")
@@ -247,24 +251,73 @@ def _machine(settings: Settings) -> Iterator[Check]:
         yield _failed("disk", left, "make room, or move BILLING_HOME")
     else:
         yield _warning("disk", left, "make room soon") if free < LITTLE_SPACE else _ok("disk", left)
-    missing = [name for soname, name in PDF_LIBRARIES.items() if not _loads(soname, name)]
+    yield from _printing()
+
+
+def _printing() -> Iterator[Check]:
+    """Libraries and fonts of the system: what the set-up installs knows what is missing."""
+    system = import_module("deploy.system_libraries")  # by name: imports run from the demo and the set-up down to us
+    missing: list[Any] = system.missing()
+    libraries = [one for one in missing if getattr(one, "soname", None) in PDF_LIBRARIES]
+    fonts = [one for one in missing if one not in libraries]
+    fix = "python3 deploy/system_libraries.py installs them"
+    if command := system.command(missing):
+        fix = f"{' '.join(command)}, as root"
     yield (
-        _failed("pdf libraries", f"missing: {', '.join(missing)}", "python3 deploy/system_libraries.py installs them")
-        if missing
+        _failed("pdf libraries", f"missing: {', '.join(one.name for one in libraries)}", fix)
+        if libraries
         else _ok("pdf libraries", "Pango and HarfBuzz with its subset library")
+    )
+    yield (
+        _warning("fonts", f"missing: {', '.join(one.family for one in fonts)}: names in them are shown as boxes", fix)
+        if fonts
+        else _ok("fonts", "Latin, Greek, Cyrillic, Hebrew, Arabic, Thai, Chinese, Japanese, Korean")
     )
 
 
-def _loads(soname: str, name: str) -> bool:
-    brew = [str(Path(folder) / f"lib{name}.dylib") for folder in ("/opt/homebrew/lib", "/usr/local/lib")]
-    for candidate in (soname, ctypes.util.find_library(name), *brew):
-        if candidate:
-            try:
-                ctypes.CDLL(candidate)
-            except OSError:
-                continue
-            return True
-    return False
+async def _documents(settings: Settings) -> AsyncGenerator[Check]:
+    """Where documents are kept (a small file is written there, once, and read), who sells, and links."""
+    yield await _storage(settings)
+    try:
+        sellers = sellers_from(settings)
+    except ConfigurationError as error:
+        for line in str(error).splitlines():
+            yield _failed("sellers", line, "correct the file: docs/documents.md has a full example")
+    else:
+        if settings.billing_sellers_file is not None:
+            yield _ok("sellers", f"{', '.join(sellers.profiles)}; {sellers.default} is the default")
+        else:
+            yield _warning(
+                "sellers",
+                "no file: documents are written by the letters' brand, without tax ids",
+                "set BILLING_SELLERS_FILE: docs/documents.md has a full example",
+            )
+    given = settings.billing_link_secret.get_secret_value() if settings.billing_link_secret else ""
+    short = [part for part in given.split(",") if part.strip() and len(part.strip()) < LINK_SECRET]
+    if short:
+        yield _failed("links", f"a secret of BILLING_LINK_SECRET has less than {LINK_SECRET} characters", OPEN_LINKS)
+    elif given or (settings.billing_home / "secrets" / "link_secret").exists():
+        yield _ok("links", settings.billing_public_url or "signed; BILLING_PUBLIC_URL is not set")
+    else:
+        yield _warning("links", "none are given: BILLING_LINK_SECRET is not set", OPEN_LINKS)
+
+
+async def _storage(settings: Settings) -> Check:
+    if settings.storage_url is None and not (folder := settings.billing_home.resolve() / "documents").exists():
+        return _ok("storage", f"{folder}, made with the first document")
+    fix = "correct STORAGE_URL and the storage's credentials: docs/documents.md"
+    try:
+        files = storage(settings.storage_url, settings.billing_home)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await check(files)
+        finally:
+            await files.close()
+    except (ConfigurationError, Refused, TryLater) as error:
+        return _failed("storage", redact(getattr(error, "reason", str(error))), fix)
+    except TimeoutError:
+        return _failed("storage", f"no answer within {PATIENCE:g} s", fix)
+    return _ok("storage", f"{files.url('…')} is written and read")
 
 
 async def examine() -> list[Check]:
@@ -277,38 +330,38 @@ async def examine() -> list[Check]:
             for line in str(error).splitlines()
         ]
     found = [_ok("configuration", "every variable can be read")]
-    for checks in (_database(settings), _redis(settings), _mail(settings)):
+    for checks in (_database(settings), _redis(settings), _mail(settings), _documents(settings)):
         async with aclosing(checks):
-            found += [check async for check in checks]
+            found += [one async for one in checks]
     return [*found, *_stripe(settings), *_admin(settings), *_machine(settings)]
 
 
 def _show(checks: list[Check]) -> None:
     marks = {State.OK: ("✓", "green"), State.WARNING: ("!", "yellow"), State.FAILED: ("✗", "bold red")}
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    for check in checks:
-        mark, style = marks[check.state]
-        story = Text(check.found)
-        if check.fix:
-            story.append(f"\n→ {check.fix}", style="cyan")
-        table.add_row(Text(mark, style=style), Text(check.name, style="bold"), story)
+    for one in checks:
+        mark, style = marks[one.state]
+        story = Text(one.found)
+        if one.fix:
+            story.append(f"\n→ {one.fix}", style="cyan")
+        table.add_row(Text(mark, style=style), Text(one.name, style="bold"), story)
     console = Console()
     console.print(table)
-    failed = sum(check.state is State.FAILED for check in checks)
+    failed = sum(one.state is State.FAILED for one in checks)
     console.print(Text(f"{failed} of {len(checks)} checks failed" if failed else "all is well", style="bold"))
 
 
 def doctor(*, as_json: Json = False) -> None:
-    """Check the configuration, and all that it points to: database, Redis, mail, secrets, disk, libraries.
+    """Check the configuration, and all that it points to: database, Redis, mail, storage, secrets, disk, fonts.
 
-    Exits 1 when a check fails, and says what would mend it. It changes nothing.
+    Exits 1 when a check fails, and says what would mend it. It changes nothing, but leaves a small file in the storage.
 
     Example: billing doctor --json
     """
     checks = asyncio.run(examine())
-    ok = all(check.state is not State.FAILED for check in checks)
+    ok = all(one.state is not State.FAILED for one in checks)
     if as_json:
-        typer.echo(json.dumps({"ok": ok, "checks": [asdict(check) for check in checks]}, indent=2))
+        typer.echo(json.dumps({"ok": ok, "checks": [asdict(one) for one in checks]}, indent=2))
     else:
         _show(checks)
     raise typer.Exit(0 if ok else 1)

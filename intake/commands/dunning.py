@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -14,13 +15,13 @@ from db.operators import dunning
 from db.operators.actions import Actor
 from db.operators.dunning import CaseFilter
 from db.operators.figures import figures as reckon
-from db.operators.filters import moment, page_size
+from db.operators.filters import moment, page_size, period
 from db.states import CaseOutcome
 from intake.commands import dunning_policies, render
-from intake.commands.connect import actor, ask, ring
+from intake.commands.connect import ask, reasoned, ring
 from intake.commands.dunning_pages import case_page, figures_page, listing, preview_page
-from intake.commands.options import AsJson, DryRun, Limit, Since, Until, Who, Why
-from intake.dunning import Times, case_json, coming, hand, story
+from intake.commands.options import AsJson, DryRun, Limit, Reason, Since, Until, Who
+from intake.dunning import Times, case_json, coming, hand, story, to_come
 from intake.overview import jsonable
 from jobs.dunning import operate
 from worker.clock import SystemClock, business_clock
@@ -114,6 +115,11 @@ def _tell(shown: dict[str, Any], page: Callable[[Console, Mapping[str, Any]], No
         page(render.console(), shown)
 
 
+def _by(words: str, who: str | None, why: str | None, reason: str) -> Actor:
+    """Who acts, and why: what is done to a debtor by hand is asked about later."""
+    return reasoned(who, why, f"billing dunning {words} --why '{reason}'")
+
+
 def _act(
     invoice: str,
     work: Callable[[Tx, str, Actor], Awaitable[Case]],
@@ -149,8 +155,10 @@ def _act(
 def pause(
     invoice: Ref,
     *,
-    until: Annotated[str | None, typer.Option(help="Until then (a date, UTC), instead of until it is resumed.")] = None,
-    why: Why = None,
+    until: Annotated[
+        str | None, typer.Option(help="For so long (2d), or until a date (UTC), instead of until it is resumed.")
+    ] = None,
+    why: Reason = None,
     who: Who = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -161,38 +169,110 @@ def pause(
     """
 
     async def work(tx: Tx, name: str, by: Actor) -> Case:
-        return await operate.pause(tx, name, by, until=moment("until", until, tx.now))
+        return await operate.pause(tx, name, by, until=to_come("until", until, tx.now))
 
-    _act(invoice, work, "paused", by=actor(who, why), dry_run=dry_run, as_json=as_json)
+    _act(
+        invoice,
+        work,
+        "paused",
+        by=_by(f"pause {invoice}", who, why, "a cheque is on its way"),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @app.command()
-def resume(invoice: Ref, *, why: Why = None, who: Who = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def resume(
+    invoice: Ref, *, why: Reason = None, who: Who = None, dry_run: DryRun = False, as_json: AsJson = False
+) -> None:
     """Let a paused case go on; what became due meanwhile collapses to one letter.
 
     Example: billing dunning resume in_1Q2w3e4r --why 'the cheque bounced'
     """
-    _act(invoice, operate.resume, "resumed", by=actor(who, why), dry_run=dry_run, as_json=as_json)
+    _act(
+        invoice,
+        operate.resume,
+        "resumed",
+        by=_by(f"resume {invoice}", who, why, "the cheque bounced"),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+StepNumber = Annotated[
+    int | None, typer.Option("--step", min=1, help="Only if it is this one, as `show` counts; else the next one.")
+]
+
+
+def _on_step(
+    invoice: str,
+    work: Callable[..., Awaitable[Case]],
+    said: str,
+    step: int | None,
+    *,
+    by: Actor,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Act on the step that is meant: the one that was named, or that was the next one when the case was read."""
+
+    async def seen(engine: AsyncEngine, _: datetime) -> int:
+        async with engine.connect() as conn:
+            found = await story(conn, await dunning.invoice_of(conn, invoice))
+        return int(found["done_step"]) + 1
+
+    position = ask(seen) if step is None else step - 1
+    _act(invoice, partial(work, position=position), said, by=by, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
-def skip(invoice: Ref, *, why: Why = None, who: Who = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def skip(
+    invoice: Ref,
+    *,
+    step: StepNumber = None,
+    why: Reason = None,
+    who: Who = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
     """Leave the next step out; the one after it keeps its day.
 
     Example: billing dunning skip in_1Q2w3e4r --why 'we spoke on the telephone'
     """
-    _act(invoice, operate.skip, "skipped by a step", by=actor(who, why), dry_run=dry_run, as_json=as_json)
+    _on_step(
+        invoice,
+        operate.skip,
+        "skipped by a step",
+        step,
+        by=_by(f"skip {invoice}", who, why, "we spoke on the telephone"),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @app.command("send-now")
 def send_now(
-    invoice: Ref, *, why: Why = None, who: Who = None, dry_run: DryRun = False, as_json: AsJson = False
+    invoice: Ref,
+    *,
+    step: StepNumber = None,
+    why: Reason = None,
+    who: Who = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take the next step now, at whatever hour; the invoice is read afresh before, as always.
 
     Example: billing dunning send-now in_1Q2w3e4r --why 'the customer asked for it'
     """
-    _act(invoice, operate.send_now, "taken a step further now", by=actor(who, why), dry_run=dry_run, as_json=as_json)
+    _on_step(
+        invoice,
+        operate.send_now,
+        "taken a step further now",
+        step,
+        by=_by(f"send-now {invoice}", who, why, "the customer asked for it"),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -200,7 +280,7 @@ def extend(
     invoice: Ref,
     *,
     days: Annotated[int, typer.Option(min=1, help="So many days more.")],
-    why: Why = None,
+    why: Reason = None,
     who: Who = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -213,7 +293,14 @@ def extend(
     async def work(tx: Tx, name: str, by: Actor) -> Case:
         return await operate.extend(tx, name, by, days=days)
 
-    _act(invoice, work, f"put off by {days} days", by=actor(who, why), dry_run=dry_run, as_json=as_json)
+    _act(
+        invoice,
+        work,
+        f"put off by {days} days",
+        by=_by(f"extend {invoice} --days {days}", who, why, "they change banks"),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -221,7 +308,7 @@ def close(
     invoice: Ref,
     *,
     lost: Annotated[bool, typer.Option("--lost", help="As lost, instead of as exempt.")] = False,
-    why: Why = None,
+    why: Reason = None,
     who: Who = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -234,7 +321,14 @@ def close(
     async def work(tx: Tx, name: str, by: Actor) -> Case:
         return await operate.let_be(tx, name, by, outcome=CaseOutcome.LOST if lost else CaseOutcome.EXEMPT)
 
-    _act(invoice, work, "closed", by=actor(who, why), dry_run=dry_run, as_json=as_json)
+    _act(
+        invoice,
+        work,
+        "closed",
+        by=_by(f"close {invoice}", who, why, "a friend of the house"),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -249,6 +343,7 @@ def figures(*, since: Since = None, until: Until = None, as_json: AsJson = False
 
     async def work(engine: AsyncEngine, _: datetime) -> dict[str, Any]:
         begin, end = moment("since", since, times.now()), moment("until", until, times.now())
+        period(begin, end)
         async with engine.connect() as conn:
             await conn.execution_options(isolation_level="REPEATABLE READ")
             return jsonable(await reckon(conn, since=begin, until=end))

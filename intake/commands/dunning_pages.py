@@ -141,20 +141,27 @@ def figures_page(page: Console, row: Mapping[str, Any]) -> None:
         )  # fmt: skip
     page.print(made)
     made = render.table(
-        "after step", "letter", "sent", "paid then", "rate", "recovered", right=("sent", "paid then", "rate")
+        "after step",
+        "letter",
+        "sent",
+        "paid then",
+        "rate",
+        "median",
+        "recovered",
+        right=("sent", "paid then", "rate", "median"),
     )
     for one in row["steps"]:
         place = "before any" if one["position"] is None else str(one["position"] + 1)
         made.add_row(
             place, render.text(one["letter"]), str(one["taken"]), str(one["recovered"]), percent(one["rate_bp"]),
-            sums(one["recovered_cents"]),
+            days(one["median_seconds"]), sums(one["recovered_cents"]),
         )  # fmt: skip
     page.print(made)
-    made = render.table("declined", "cases", "decided", "recovered", "rate", "amount",
-                        right=("cases", "decided", "recovered", "rate"))  # fmt: skip
+    made = render.table("declined", "cases", "decided", "recovered", "rate", "median", "amount",
+                        right=("cases", "decided", "recovered", "rate", "median"))  # fmt: skip
     for one in row["decline_codes"]:
         made.add_row(
             render.text(one["decline_code"] or "(not told)"), str(one["cases"]), str(one["decided"]),
-            str(one["recovered"]), percent(one["rate_bp"]), sums(one["recovered_cents"]),
+            str(one["recovered"]), percent(one["rate_bp"]), days(one["median_seconds"]), sums(one["recovered_cents"]),
         )  # fmt: skip
     page.print(made)

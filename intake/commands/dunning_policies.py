@@ -11,6 +11,7 @@ from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.operators.actions import UnknownIdsError
+from db.operators.filters import plain
 from intake.commands import render
 from intake.commands.common import wrong_usage
 from intake.commands.connect import NO, actor, ask, fail
@@ -127,7 +128,7 @@ def remove_(name: Name, *, why: Why = None, who: Who = None, dry_run: DryRun = F
 
     async def work(engine: AsyncEngine, now: datetime) -> None:
         async with engine.connect() as conn:
-            if not await remove(conn, name, actor(who, why), now=now):
+            if plain("name", name) is None or not await remove(conn, name, actor(who, why), now=now):
                 raise UnknownIdsError("policy", [name])
             await (conn.rollback() if dry_run else conn.commit())
 

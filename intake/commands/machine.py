@@ -207,7 +207,14 @@ class Machine:
             "BILLING_HOME": str(self.home.path),
             "STRIPE_MODE": self.settings.stripe_mode.value,
             "PROMETHEUS_MULTIPROC_DIR": str(self.home.fresh_metrics()),
+            **self._links(),
         }
+
+    def _links(self) -> dict[str, str]:
+        """What links to documents are signed with and begin with: as set, else kept in the home, and our own door."""
+        secret, page = self.settings.billing_link_secret, self.settings.billing_public_url
+        kept = secret.get_secret_value() if secret is not None else self.home.secret("link_secret")[0]
+        return {"BILLING_LINK_SECRET": kept, "BILLING_PUBLIC_URL": page or self.doors.address(self.doors.public)}
 
     def _without_secrets(self, but: str = "") -> dict[str, str]:
         """What every role gets. Variables' names are read without regard to case."""

@@ -1,9 +1,9 @@
 """`billing mail`: the letters that customers, partners and operators got, and how they look before anyone gets them."""
 
 import webbrowser
-from base64 import b64encode
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import available_timezones
 
 import msgspec
 import typer
@@ -12,6 +12,7 @@ from intake.commands import mail_letters, mail_suppressed
 from intake.commands import render as screen
 from intake.commands.common import checked_settings, wrong_usage
 from intake.commands.options import AsJson, nearest
+from intake.letters import standing_alone
 from jobs.mail.brand import Brand, brand_from
 from jobs.mail.contexts import LETTERS
 from jobs.mail.render import Rendered, render
@@ -63,12 +64,9 @@ def _sample(name: str, number: int, locale: str | None, timezone: str | None, br
     return render(name, facts, locale=locale, timezone=timezone, brand=brand)
 
 
-def standing_alone(rendered: Rendered, brand: Brand) -> str:
-    """The letter's HTML as one file for a browser, which knows no `cid:`: the logo is written into it."""
-    if brand.logo is None:
-        return rendered.html
-    data = f"data:image/{brand.logo.subtype};base64,{b64encode(brand.logo.data).decode()}"
-    return rendered.html.replace(f"cid:{brand.logo.cid}", data)
+def _spelled(locale: str) -> str:
+    """A locale as it is compared: `de-AT` and `de_at` are one."""
+    return locale.strip().replace("_", "-").lower()
 
 
 def _write(file: Path, page: str) -> Path:
@@ -105,11 +103,18 @@ def preview(
         _list(brand, as_json=as_json)
         return
     if name is None or name not in LETTERS:
-        said = f"there is no letter {name!r}{nearest(name, list(LETTERS))}" if name else "which letter"
-        wrong_usage(f"{said}? `billing mail preview --list` names them")
+        near = nearest(name, list(LETTERS))
+        said = f"there is no letter {name!r}{near or '.'}" if name else "which letter?"
+        wrong_usage(f"{said} `billing mail preview --list` names them")
     if sample > len(SAMPLES[name]):
         wrong_usage(f"--sample {sample}: {name} has {len(SAMPLES[name])}")
+    if timezone is not None and timezone not in (zones := available_timezones()):
+        near = nearest(timezone, sorted(zones)) or "; for example Europe/Berlin"
+        wrong_usage(f"--timezone {timezone}: is no time zone of IANA's list{near}")
     rendered = _sample(name, sample, locale, timezone, brand)
+    if locale is not None and _spelled(rendered.locale) != _spelled(locale):
+        known = ", ".join(LANGUAGES)
+        typer.echo(f"--locale {locale}: there is none ({known}): {rendered.locale} is written", err=True)
     if as_json:
         screen.print_json(msgspec.to_builtins(rendered))
         return

@@ -14,11 +14,7 @@ from intake.commands import render
 from intake.commands.common import checked_settings
 from intake.commands.connect import actor, ask, ring
 from intake.commands.options import AsJson, DryRun, Limit, Since, Until, Who, Why
-from intake.overview import story_json, without_secrets
-from jobs.mail.brand import brand_from
-from jobs.mail.render import render as written
-from worker.errors import Refused
-from worker.settings import ConfigurationError, Settings
+from intake.letters import letter_json, text_now
 
 app = typer.Typer()
 Letter = Annotated[str, typer.Argument(metavar="ID|KEY", help="Its number, or its key (receipt/in_…).")]
@@ -47,7 +43,7 @@ def list_(
         async with engine.connect() as conn:
             return await emails.list_letters(conn, wanted, limit=page_size(limit))
 
-    shown = [_shown(row) for row in ask(work)]
+    shown = [letter_json(row) for row in ask(work)]
     if as_json:
         render.print_json(shown)
         return
@@ -84,8 +80,8 @@ def show(letter: Letter, *, as_json: AsJson = False) -> None:
             return await emails.letter_story(conn, letter)
 
     told = ask(work)
-    text = _text(told, settings)
-    story = _shown(told)
+    text = text_now(told, settings)
+    story = letter_json(told)
     if as_json:
         render.print_json({**story, "text": text})
         return
@@ -147,29 +143,3 @@ def resend(
         render.console().print(Text("one letter would be sent; nothing was changed"))
     else:
         render.console().print(Text(f"letter {sent} is on its way: billing mail show {sent}"))
-
-
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A letter that may be shown: what it tells, without card numbers and keys."""
-    shown = story_json(row)
-    for field in ("reason", "context"):
-        if field in shown:
-            shown[field] = without_secrets(shown[field])
-    if "resent" in shown:
-        shown["resent"] = [_shown(one) for one in shown["resent"]]
-    return shown
-
-
-def _text(story: dict[str, Any], settings: Settings) -> str:
-    """The letter as it would be written now: its facts are kept, its words are the templates'."""
-    try:
-        made = written(
-            story["template"],
-            story["context"],
-            locale=story["locale"],
-            timezone=story["timezone"],
-            brand=brand_from(settings),
-        )
-    except (Refused, ConfigurationError) as error:
-        return f"cannot be written: {error}"
-    return f"{made.subject}\n\n{made.text}"

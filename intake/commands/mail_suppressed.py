@@ -13,7 +13,7 @@ from db.operators.filters import page_size
 from intake.commands import render
 from intake.commands.connect import actor, ask
 from intake.commands.options import AsJson, DryRun, Limit, Who
-from intake.overview import story_json, without_secrets
+from intake.letters import suppressed_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,7 +35,7 @@ def list_(*, limit: Limit = 50, as_json: AsJson = False) -> None:
         async with engine.connect() as conn:
             return await emails.list_suppressed(conn, limit=page_size(limit))
 
-    shown = [{**story_json(row), "reason": without_secrets(row["reason"])} for row in ask(work)]
+    shown = [suppressed_json(row) for row in ask(work)]
     if as_json:
         render.print_json(shown)
         return

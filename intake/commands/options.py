@@ -14,6 +14,7 @@ Again = Annotated[bool, typer.Option("--again", help="Also what was already done
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be changed.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Why = Annotated[str | None, typer.Option(help="The reason, for the audit log.")]
+Reason = Annotated[str | None, typer.Option("--why", help="The reason, for the audit log; required.")]
 Who = Annotated[str | None, typer.Option(help="Who acts, for the audit log; by default this user and machine.")]
 
 

@@ -8,14 +8,19 @@ from db.dunning import Case
 from db.states import CaseOutcome, CaseStatus, QueueName
 from jobs.dunning import letters
 from jobs.dunning.calls import RESUME_COLLECTION, action_of
-from jobs.dunning.cases import BY_STRIPE, action_key, close, judge, keep, plan_of
+from jobs.dunning.cases import BY_STRIPE, action_key, close, effective, judge, keep, plan_of
 from jobs.dunning.fresh import MARK, for_account, read_afresh
 from jobs.dunning.reading import Reading
 from jobs.dunning.take_step import TRIES, lock
-from jobs.rules.dunning import OVER, Action, Ended
+from jobs.rules.dunning import OVER, SETTLED, Action, Ended, ended
 from worker.deps import Deps, Tx
+from worker.errors import Refused
 from worker.registry import job
 
+PAID_TOO_LATE = (
+    "{invoice} was settled in the very moment in which {subscription} was canceled because it was not paid: make the "
+    "subscription anew at Stripe, or give the money back; then cancel this job"
+)
 CANCELED = Ended(CaseOutcome.LOST, "the subscription was canceled because it was not paid")
 
 
@@ -23,7 +28,8 @@ CANCELED = Ended(CaseOutcome.LOST, "the subscription was canceled because it was
 async def act_at_stripe(d: Deps, case_id: int, action: str) -> None:
     """Do `action` for a case. Each try first looks whether an earlier one, whose answer was lost, has done it.
 
-    Raises Unconfigured without an API key: the job is parked, and says so.
+    Raises Unconfigured without an API key, and Refused when the money came in the moment of our cancellation: then a
+    person is needed, and the parked job says for what.
     """
     async with d.tx() as tx:
         case = await rows.case_by_id(tx.conn, case_id)
@@ -40,8 +46,12 @@ async def act_at_stripe(d: Deps, case_id: int, action: str) -> None:
         if case is None:
             return
         await _do(d, case, action)
+        if action == Action.CANCEL_AT_STRIPE:
+            seen = await read_afresh(d, case)  # the money may have come in between
     async with d.tx() as tx:
-        await _record(tx, case, action, seen)
+        too_late = await _record(tx, case, action, seen)
+    if too_late:
+        raise Refused(PAID_TOO_LATE.format(invoice=case.stripe_invoice_id, subscription=case.stripe_subscription_id))
 
 
 def _over(seen: Reading) -> bool:
@@ -81,12 +91,15 @@ async def _do(d: Deps, case: Case, action: str) -> None:
     await d.stripe.act("post", path, idempotency_key=key, **changes, **account)
 
 
-async def _record(tx: Tx, case: Case, action: str, seen: Reading) -> None:
-    """It is done: the customer is told, unless the money came at that moment."""
+async def _record(tx: Tx, case: Case, action: str, seen: Reading) -> bool:
+    """It is done: the customer is told, unless the money came then. Returns whether we canceled all the same."""
     await lock(tx, case)
     found = await rows.case_by_id(tx.conn, case.id)
     if found is None or found.acting != action:
-        return
+        return False
+    canceled = action == Action.CANCEL_AT_STRIPE
+    if canceled and isinstance(verdict := ended(effective(found, seen)), Ended) and verdict.outcome in SETTLED:
+        await judge(tx, found, seen)
     found.acting, found.final_action = None, action
     if found.status != CaseStatus.CLOSED:
         if found.paused_by == BY_STRIPE:  # our own pause, seen by its event before it was recorded here
@@ -95,9 +108,10 @@ async def _record(tx: Tx, case: Case, action: str, seen: Reading) -> None:
         _, email = await letters.stage_step(tx, found, seen, plan_of(found), position)
         detail = letters.NO_ADDRESS if email is None else None
         await rows.told_of_step(tx.conn, found.id, position, email_id=email, detail=detail)
-        if action == Action.CANCEL_AT_STRIPE:
+        if canceled:
             await close(tx, found, CANCELED, seen)
     elif action == Action.PAUSE_COLLECTION and found.outcome != CaseOutcome.LOST:
         # The money came while we paused: the job that goes on at Stripe may have looked before there was a pause.
         await tx.stage(action_of(found, RESUME_COLLECTION), unique_key=f"{action_key(found, RESUME_COLLECTION)}/late")
     await keep(tx, [found])
+    return canceled and found.outcome in SETTLED

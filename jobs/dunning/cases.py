@@ -11,11 +11,14 @@ from jobs.dunning import letters
 from jobs.dunning.calls import RESUME_COLLECTION, action_of, turn_of
 from jobs.dunning.policies import hours_of, steps_of
 from jobs.dunning.reading import STRIPE, Reading, zone
-from jobs.rules.dunning import LAST_LOOK, Action, Ended, Plan, Standing, Suspended, ended
+from jobs.rules.dunning import LAST_LOOK, Action, Ended, Plan, Standing, Suspended, ended, replaces
 from worker.deps import Tx
 
 BY_STRIPE, BY_OPERATOR = "stripe", "operator"
 """Who paused a case."""
+
+OLD_NEWS = "nobody was told in time"
+"""How the reason of a pause begins that we made ourselves, because only old books tell of the failure."""
 
 LOOK_AGAIN = timedelta(days=3)
 """While collection is paused at Stripe: events come up to three days late, and one that is lost does not matter."""
@@ -35,13 +38,21 @@ def plan_of(case: Case) -> Plan:
 
 
 def action_key(case: Case, action: str) -> str:
-    """The idempotency key of an action at Stripe: the same for each try at it (Stripe's `Idempotency-Key`)."""
-    return f"dunning/{case.id}/{case.last}/{action}"
+    """The idempotency key of an action at Stripe: the same for each try at it (Stripe's `Idempotency-Key`).
+
+    It is the invoice's, not the row's: in a ledger that is built anew another case may get the same number.
+    """
+    return f"dunning/{case.stripe_invoice_id}/{case.last}/{action}"
 
 
 def effective(case: Case, seen: Reading) -> Standing:
-    """How the invoice stands, without what we did to its subscription ourselves: that ends and suspends nothing."""
+    """How the invoice stands, without what we did to its subscription ourselves: that ends and suspends nothing.
+
+    What had been paid before the case was opened is no payment of it: when the rest is credited, nothing came.
+    """
     standing = seen.standing
+    if standing.invoice == "paid" and max(seen.paid, seen.due) <= case.paid_at_opening_cents and not seen.out_of_band:
+        standing = replace(standing, credited=True)
     if Action.PAUSE_COLLECTION in {case.final_action, case.acting}:
         standing = replace(standing, collection_paused=False)
     # While we cancel, the books cannot tell whose cancellation they saw: the job that does it finds out from Stripe.
@@ -56,7 +67,7 @@ async def judge(tx: Tx, case: Case, seen: Reading) -> bool:
     before = replace(case)
     verdict = ended(effective(case, seen))
     if case.status == CaseStatus.CLOSED:
-        if isinstance(verdict, Ended) and verdict.outcome is CaseOutcome.RECOVERED and rows.may_recover(case):
+        if isinstance(verdict, Ended) and replaces(case.outcome, verdict):
             await close(tx, case, verdict, seen)
         return case != before
     _learn(case, seen)
@@ -82,14 +93,24 @@ async def close(tx: Tx, case: Case, verdict: Ended, seen: Reading | None) -> Non
     """The case is over. Who was written to and has paid is told so, once; what we paused at Stripe goes on there."""
     restored = case.final_action in {Action.MARK_BLOCKED, Action.PAUSE_COLLECTION}
     end(case, verdict, tx.now)
-    if verdict.outcome is CaseOutcome.RECOVERED and seen is not None:
-        money = seen.paid or case.amount_cents
-        case.recovered_cents = min(case.amount_cents, money)
-        case.recovered_after_step = case.last_taken
-        if case.taken:
-            await letters.stage_recovered(tx, case, seen, restored=restored)
+    if seen is not None:
+        came = min(paid_since(case, seen), case.amount_cents)
+        case.credited_cents = max(case.amount_cents - came - max(seen.standing.remaining, 0), 0)
+        if verdict.outcome is CaseOutcome.RECOVERED:
+            case.recovered_cents = came
+            case.recovered_after_step = await rows.last_taken_by(tx.conn, case.id, seen.paid_at or tx.now)
+            if case.taken:
+                await letters.stage_recovered(tx, case, seen, paid_since(case, seen), restored=restored)
     if Action.PAUSE_COLLECTION in {case.final_action, case.acting} and verdict.outcome is not CaseOutcome.LOST:
         await tx.stage(action_of(case, RESUME_COLLECTION), unique_key=action_key(case, RESUME_COLLECTION))
+
+
+def paid_since(case: Case, seen: Reading) -> int:
+    """What was paid of the invoice since the case was opened, in minor units: never what was credited."""
+    paid = seen.paid - case.paid_at_opening_cents
+    if paid <= 0 and seen.standing.invoice == "paid":  # by a transfer or cash, which not all API versions count
+        paid = seen.due - case.paid_at_opening_cents
+    return max(paid, 0)
 
 
 def end(case: Case, verdict: Ended, now: datetime) -> None:

@@ -159,6 +159,7 @@ def _case(tx: Tx, booked: Booked, by: OpenedBy, at: datetime) -> Case:
         opened_by=by,
         currency=booked.reading.currency,
         amount_cents=booked.reading.standing.remaining,
+        paid_at_opening_cents=booked.reading.paid,
         policy="",
         steps=[],
         hours={},

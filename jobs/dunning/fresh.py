@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from db import dunning as rows
 from db.dunning import Case
 from jobs.dunning.reading import STRIPE, Person, Reading, from_books, is_credited, moment, opted_out
 from jobs.events.invoice import subscription_of
@@ -11,7 +12,7 @@ from jobs.rules.dunning import Standing
 from jobs.rules.payments import SETTLED_DISPUTE
 from jobs.stripe_objects import Obj
 from worker.deps import Deps
-from worker.errors import Refused, Unconfigured
+from worker.errors import Refused, TryLater, Unconfigured
 
 WHOLE = ["customer", "parent.subscription_details.subscription", "payments.data.payment.payment_intent"]
 """What is shown in whole with an invoice: one request shows all at one moment."""
@@ -23,13 +24,17 @@ MARK = "billing_dunning"
 async def read_afresh(d: Deps, case: Case) -> Reading:
     """The invoice from Stripe or, without an API key, from the ledger: the reading says which.
 
-    Raises TryLater when Stripe cannot be asked: nobody is written to on stale knowledge while there is a key.
+    Raises TryLater when Stripe cannot be asked, or when the inbox holds what the ledger does not know yet: nobody is
+    written to on stale knowledge.
     """
     try:
         return await _from_stripe(d, case)
     except Unconfigured:
         async with d.tx() as tx:
+            waiting = await rows.not_applied(tx.conn, case.stripe_customer_id)
             found = await from_books(tx.conn, [case.stripe_invoice_id])
+    if waiting is not None:
+        raise TryLater(f"the event {waiting} of this customer is not applied yet: the ledger does not know it")
     if case.stripe_invoice_id not in found:
         raise Refused(f"{case.stripe_invoice_id} is not in the books: was the ledger emptied?")
     return found[case.stripe_invoice_id].reading
@@ -98,6 +103,7 @@ def _reading(
         currency=invoice.text("currency") or "usd",
         due=due,
         paid=paid,
+        out_of_band=bool(invoice.flag("paid_out_of_band")),
         person=Person(
             customer.words("email") or invoice.words("customer_email"),
             customer.words("name") or invoice.words("customer_name"),

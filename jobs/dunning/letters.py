@@ -8,6 +8,7 @@ from jobs.dunning.reading import STRIPE, Reading
 from jobs.mail import contexts as c
 from jobs.mail.contexts import Amount
 from jobs.mail.letters import Recipient, stage_letter
+from jobs.mail.notice_staging import link
 from jobs.rules.dunning import Action, Plan, is_hard, letter_for
 from worker.deps import Tx
 
@@ -40,8 +41,8 @@ async def stage_step(tx: Tx, case: Case, seen: Reading, plan: Plan, position: in
     return name, email
 
 
-async def stage_recovered(tx: Tx, case: Case, seen: Reading, *, restored: bool) -> None:
-    """Thank whoever was written to and has paid."""
+async def stage_recovered(tx: Tx, case: Case, seen: Reading, paid: int, *, restored: bool) -> None:
+    """Thank whoever was written to and has paid, for what was `paid` since (minor units)."""
     to = _recipient(case, seen)
     if to is None:
         return
@@ -49,8 +50,8 @@ async def stage_recovered(tx: Tx, case: Case, seen: Reading, *, restored: bool) 
     context = c.Recovered(
         name=seen.person.name,
         number=seen.number,
-        amount=Amount(seen.paid or case.amount_cents, seen.currency),
-        link=seen.link,
+        amount=Amount(paid, seen.currency),
+        link=link(seen.link),
         paid_at=paid_at,
         restored=restored,
         method=seen.method,
@@ -90,7 +91,7 @@ def _context(name: str, case: Case, seen: Reading, plan: Plan, now: datetime) ->
         "name": seen.person.name,
         "number": seen.number,
         "amount": Amount(seen.standing.remaining, seen.currency),
-        "link": seen.link,
+        "link": link(seen.link),
     }
     action = ACTIONS[plan.steps[-1].action]
     late: dict[str, Any] = {

@@ -1,19 +1,37 @@
 """Operators say how which customers are dunned; a new case gets the first policy that fits, as it was that day."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, time
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
+import structlog
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.models.dunning import DunningPolicy
 from db.operators.actions import Actor, write_audit
-from jobs.rules.dunning import DEFAULT, Action, Hours, Policy, Step
+from jobs.rules.dunning import DEFAULT, Action, Hours, Policy, Step, mistakes, out_of_order
 
-Words = Annotated[str, Field(min_length=1, max_length=80)]
+log = structlog.get_logger()
+
+
+def _written(value: str) -> str:
+    if value != value.strip() or not value.isprintable():
+        raise ValueError("write it without line breaks or signs that cannot be seen, and without spaces at its ends")
+    return value
+
+
+def _of_the_clock(value: time) -> time:
+    if value.tzinfo is not None or value.second or value.microsecond:
+        raise ValueError("is hours and minutes by the customer's own clock, such as 08:30: no seconds, no time zone")
+    return value
+
+
+Words = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_written)]
+OfTheClock = Annotated[time, AfterValidator(_of_the_clock)]
 CurrencyCode = Annotated[str, Field(pattern="^[a-z]{3}$")]
 
 
@@ -38,13 +56,26 @@ class StepForm(_Form):
             raise ValueError("access_suspended is the letter of an action, and of nothing else: give both, or neither")
         return self
 
+    def rule(self) -> Step:
+        """The rule that it means."""
+        return Step(self.day, self.letter, self.action)
+
 
 class HoursForm(_Form):
     """When letters may go, by the customer's clock; the first letter of a case goes at once."""
 
-    opens: time = time(8)
-    closes: time = time(20)
+    opens: OfTheClock = time(8)
+    closes: OfTheClock = time(20)
     weekends: bool = False
+
+    @model_validator(mode="after")
+    def _some_time(self) -> Self:
+        self.rule()
+        return self
+
+    def rule(self) -> Hours:
+        """The rule that it means. Raises ValueError when that is never."""
+        return Hours(self.opens, self.closes, self.weekends)
 
     @field_serializer("opens", "closes")
     def _plain(self, value: time) -> str:
@@ -81,27 +112,31 @@ class AppliesTo(_Form):
         )
 
 
-class PolicyForm(_Form):
-    """A policy as it is written down and shown."""
+def _not_default(value: str) -> str:
+    if value == DEFAULT.name:
+        raise ValueError(f"{DEFAULT.name} is what is done where no policy fits: choose another name")
+    return value
 
-    name: Words
-    position: int = 100
+
+def _in_order(steps: list[StepForm]) -> list[StepForm]:
+    if found := list(mistakes([step.rule() for step in steps])):
+        raise ValueError("\n".join(found))
+    return steps
+
+
+class PolicyForm(_Form):
+    """A policy as it is written down and shown. Its fields hold its rules, so that all mistakes are told at once."""
+
+    name: Annotated[Words, AfterValidator(_not_default)]
+    position: Annotated[int, Field(ge=0, le=1_000_000)] = 100
     """Policies are tried in this order; the first that fits is taken."""
     applies_to: AppliesTo = AppliesTo()
-    steps: Annotated[list[StepForm], Field(max_length=20)]
+    steps: Annotated[list[StepForm], Field(max_length=20), AfterValidator(_in_order)]
     hours: HoursForm = HoursForm()
 
-    @model_validator(mode="after")
-    def _rule(self) -> Self:
-        if self.name == DEFAULT.name:
-            raise ValueError(f"{DEFAULT.name} is what is done where no policy fits: choose another name")
-        self.rule()
-        return self
-
     def rule(self) -> Policy:
-        """The rule that it means. Raises ValueError saying which step is wrong."""
-        steps = tuple(Step(step.day, step.letter, step.action) for step in self.steps)
-        return Policy(self.name, steps, Hours(self.hours.opens, self.hours.closes, self.hours.weekends))
+        """The rule that it means."""
+        return Policy(self.name, tuple(step.rule() for step in self.steps), self.hours.rule())
 
 
 def read_policy(data: Any) -> PolicyForm:
@@ -109,20 +144,48 @@ def read_policy(data: Any) -> PolicyForm:
     try:
         return PolicyForm.model_validate(data)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, item['loc'])) or 'policy'}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors(include_input=False, include_url=False)
-        ]
-        raise BadPolicyError("\n".join(lines)) from None
+        raise BadPolicyError("\n".join(_lines(error, data))) from None
+
+
+def _lines(error: ValidationError, data: Any) -> Iterator[str]:
+    """A line for each mistake. Where a step is wrong in itself, the order of the others is looked at all the same."""
+    found = error.errors(include_input=False, include_url=False)
+    for item in found:
+        where = ".".join(map(str, item["loc"])) or "policy"
+        for line in item["msg"].removeprefix("Value error, ").splitlines():
+            yield f"{where}: {line}"
+    if any(item["loc"][0] == "steps" and len(item["loc"]) > 1 for item in found if item["loc"]):
+        for earlier, later in pairwise(map(_step, data["steps"])):
+            if earlier is not None and later is not None:
+                yield from (f"steps: {line}" for line in out_of_order(earlier, later))
+
+
+def _step(data: Any) -> Step | None:
+    try:
+        return StepForm.model_validate(data).rule()
+    except ValidationError:
+        return None
 
 
 async def policies(conn: AsyncConnection) -> list[PolicyForm]:
-    """All policies, in the order in which they are tried."""
+    """All policies, in the order in which they are tried.
+
+    One that cannot be read is left out and told of in the log: a bad row stops neither the ledger nor other policies.
+    """
     columns = (
         DunningPolicy.name, DunningPolicy.position, DunningPolicy.applies_to, DunningPolicy.steps, DunningPolicy.hours
     )  # fmt: skip
     rows = await conn.execute(select(*columns).order_by(DunningPolicy.position, DunningPolicy.name))
-    return [PolicyForm.model_validate(dict(row)) for row in rows.mappings()]
+    found: list[PolicyForm] = []
+    broken: list[tuple[str, str]] = []
+    for row in rows.mappings():
+        try:
+            found.append(read_policy(dict(row)))
+        except BadPolicyError as error:
+            broken.append((row["name"], str(error)))
+    for name, wrong in broken:
+        log.error("a dunning policy cannot be read and is not used", policy=name, mistakes=wrong)
+    return found
 
 
 async def put(conn: AsyncConnection, policy: PolicyForm, actor: Actor, *, now: datetime) -> None:

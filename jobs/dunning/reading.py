@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -42,6 +43,8 @@ class Reading:
     due: int
     paid: int
     person: Person
+    out_of_band: bool = False
+    """It was paid beside Stripe, and marked so."""
     sent: bool = False
     """`send_invoice`: the customer pays by hand."""
     attempt_count: int | None = None
@@ -67,13 +70,12 @@ def opted_out(*metadata: str | None) -> bool:
 
 def zone(*names: str | None) -> ZoneInfo:
     """The first of these time zones that exists (IANA); UTC when none does."""
-    for name in names:
-        try:
-            if name:
-                return ZoneInfo(name)
-        except (KeyError, OSError, ValueError):
-            continue
-    return ZoneInfo("UTC")
+    return ZoneInfo(next((name for name in names if name and name in _zones()), "UTC"))
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones()) - {"localtime"}  # what the machine is set to is no place
 
 
 def is_credited(*, status: str | None, paid: int, due: int, out_of_band: bool) -> bool:
@@ -85,7 +87,8 @@ CONFIRMED_BY = timedelta(seconds=5)
 """Stripe tells of a failed payment beside the confirmation that it waits for, in the same second or the next."""
 
 # Without a link to the invoice (it comes with `invoice_payment.paid`, so only with success) a failed attempt is known
-# by its customer, its amount and its time: the invoice failed within moments of it.
+# by its customer, its amount and its time: the invoice failed within moments of it, and no other of the same amount
+# nearer to it (an attempt is made as its invoice fails, its intent as its invoice is finalized).
 _BOOKS = text(
     """
     SELECT i.id, i.stripe_invoice_id, i.user_id, i.stripe_customer_id, i.stripe_subscription_id, i.livemode,
@@ -96,15 +99,17 @@ _BOOKS = text(
            s.status AS subscription, s.cancel_reason, s.pause_behavior, s.tier, s.description AS product,
            s.metadata ->> 'dunning' AS subscription_says, u.metadata ->> 'dunning' AS customer_says,
            u.email, u.name, u.locale, u.timezone, u.deleted_at AS customer_deleted_at, i.customer_email,
-           i.customer_name, p.disputed, p.refunded, f.failure_code, f.decline_code, f.payment_method, f.card_brand,
-           f.card_last4
+           i.customer_name, p.disputed, p.refunded, p.received, f.failure_code, f.decline_code, f.payment_method,
+           f.card_brand, f.card_last4
     FROM invoices i
     LEFT JOIN subscriptions s ON s.stripe_subscription_id = i.stripe_subscription_id
     LEFT JOIN users u ON u.stripe_customer_id = i.stripe_customer_id
     CROSS JOIN LATERAL (
         SELECT coalesce(bool_or(h.status = 'disputed'), false) AS disputed,
                coalesce(bool_or(h.status = 'refunded')
-                        AND NOT bool_or(h.status IN ('succeeded', 'partially_refunded')), false) AS refunded
+                        AND NOT bool_or(h.status IN ('succeeded', 'partially_refunded')), false) AS refunded,
+               coalesce(sum(h.amount_cents - h.refund_amount_cents) FILTER (
+                   WHERE h.status IN ('succeeded', 'partially_refunded')), 0)::bigint AS received
         FROM payment_history h WHERE h.stripe_invoice_id = i.stripe_invoice_id
     ) p
     LEFT JOIN LATERAL (
@@ -116,6 +121,14 @@ _BOOKS = text(
               AND h.amount_cents = i.amount_remaining_cents AND h.status IN ('failed', 'pending')
               AND h.created_at <= i.payment_failed_at + interval '1 minute'
               AND h.updated_at >= i.payment_failed_at - interval '1 hour'
+              AND NOT EXISTS (
+                  SELECT FROM invoices j
+                  WHERE j.user_id = i.user_id AND j.id <> i.id AND j.currency = i.currency
+                    AND j.amount_due_cents = h.amount_cents AND j.payment_failed_at IS NOT NULL
+                    AND least(abs(extract(epoch FROM h.created_at - j.payment_failed_at)),
+                              abs(extract(epoch FROM h.created_at - j.finalized_at)))
+                      < least(abs(extract(epoch FROM h.created_at - i.payment_failed_at)),
+                              abs(extract(epoch FROM h.created_at - i.finalized_at))))
         ) h ORDER BY (h.status <> 'refunded') DESC, h.created_at DESC, h.id DESC LIMIT 1
     ) f ON true
     WHERE i.stripe_invoice_id = ANY(:invoices)
@@ -151,6 +164,7 @@ def _reading(row: dict[str, Any]) -> Reading:
             subscription=row["subscription"],
             canceled_for=row["cancel_reason"],
             collection_paused=row["pause_behavior"] is not None,
+            covered=row["status"] == "open" and row["received"] >= due > 0,
             disputed=row["disputed"],
             refunded=row["refunded"],
             opted_out=opted_out(row["customer_says"], row["subscription_says"]),
@@ -160,6 +174,7 @@ def _reading(row: dict[str, Any]) -> Reading:
         currency=row["currency"] or "usd",
         due=due,
         paid=paid,
+        out_of_band=out_of_band,
         person=Person(
             row["email"] or row["customer_email"], row["name"] or row["customer_name"], row["locale"], row["timezone"]
         ),

@@ -1,5 +1,7 @@
 """The day of a step has come: the invoice is read afresh, and what is due is done, once; or the case ends."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -12,6 +14,7 @@ from jobs.dunning.cases import (
     BY_OPERATOR,
     BY_STRIPE,
     LOOK_AGAIN,
+    OLD_NEWS,
     go_on,
     judge,
     keep,
@@ -21,16 +24,20 @@ from jobs.dunning.cases import (
 )
 from jobs.dunning.cases import close as close_case
 from jobs.dunning.fresh import read_afresh
-from jobs.dunning.reading import Reading, from_books, zone
+from jobs.dunning.reading import STRIPE, Reading, from_books, zone
 from jobs.rules.dunning import LAST_LOOK, Action, Ended, Plan
 from worker.deps import Deps, Tx
-from worker.errors import TryLater
+from worker.errors import Held
 from worker.registry import job
 
 TRIES = 100
 """Stripe may be away for a day or two (a try waits an hour at most): no step is lost by that."""
 
+SHORT_WAITS = (0.05, 0.1, 0.2)
+"""Seconds: a batch of the customer's events holds the lock for a moment, outside of which a step may well be taken."""
+
 BUSY = timedelta(seconds=1)
+"""After that the step lets other work pass."""
 
 NOTHING_TO_ACT_ON = "the invoice has no subscription: there was nothing to {action}"
 
@@ -42,17 +49,45 @@ async def take_step(d: Deps, case_id: int, turn: int, forced: bool = False) -> N
         case = await rows.case_by_id(tx.conn, case_id)
     if case is None or case.turn != turn or case.status == CaseStatus.CLOSED:
         return
+    for wait in SHORT_WAITS:
+        with suppress(Held):
+            await _taken(d, case, turn, forced=forced)
+            return
+        await asyncio.sleep(wait)
+    await _taken(d, case, turn, forced=forced)
+
+
+async def _taken(d: Deps, case: Case, turn: int, *, forced: bool) -> None:
+    """Read the invoice, and do what is due. Raises Held: then what was read is old before the lock is had."""
     seen = await read_afresh(d, case)
     async with d.tx() as tx:
         await lock(tx, case)
-        case = await rows.case_by_id(tx.conn, case_id)
-        if case is None or case.turn != turn or case.status == CaseStatus.CLOSED:
+        found = await rows.case_by_id(tx.conn, case.id)
+        if found is None or found.turn != turn or found.status == CaseStatus.CLOSED:
             return
-        case.timezone = str(zone(seen.person.timezone, d.settings.billing_default_timezone))
-        await judge(tx, case, seen)
-        if case.status != CaseStatus.CLOSED and case.turn == turn:
-            await _turn(tx, case, seen, forced=forced)
-        await keep(tx, [case])
+        found.timezone = str(zone(seen.person.timezone, d.settings.billing_default_timezone))
+        await judge(tx, found, seen)
+        if found.status != CaseStatus.CLOSED and found.turn == turn and not _too_old(d, tx, found, seen):
+            await _turn(tx, found, seen, forced=forced)
+        await keep(tx, [found])
+
+
+def _too_old(d: Deps, tx: Tx, case: Case, seen: Reading) -> bool:
+    """Whether the case waits for an operator, as nothing but old books tell of it and nobody was written to yet.
+
+    Its letters would not be sent any more, and the action at the end would come without a warning.
+    """
+    if seen.source == STRIPE or case.taken or case.status != CaseStatus.OPEN or case.done_step >= case.last:
+        return False
+    most = timedelta(days=d.settings.billing_mail_max_age_days)
+    if tx.now - plan_of(case).due(case.done_step + 1) <= most:
+        return False
+    case.status, case.paused_by, case.next_step_at = CaseStatus.PAUSED, BY_OPERATOR, None
+    case.reason = (
+        f"{OLD_NEWS}: it failed {(tx.now - case.failed_at).days} days ago, and without STRIPE_SECRET_KEY nobody knows"
+        " whether it is still owed; resume it to begin today, or close it"
+    )
+    return True
 
 
 @job(queue=QueueName.BATCH, tries=TRIES)
@@ -71,9 +106,9 @@ async def follow_case(d: Deps, case_id: int) -> None:
 
 
 async def lock(tx: Tx, case: Case) -> None:
-    """Hold the case's customer until the transaction ends. Raises TryLater: nobody waits for a lock."""
+    """Hold the case's customer until the transaction ends. Raises Held: nobody waits for a lock in a transaction."""
     if not await ledger.try_lock(tx.conn, {case.lock}):
-        raise TryLater("another worker is at work on the same customer", after=BUSY)
+        raise Held("another worker is at work on the same customer", after=BUSY)
 
 
 async def _turn(tx: Tx, case: Case, seen: Reading, *, forced: bool) -> None:
@@ -87,7 +122,7 @@ async def _turn(tx: Tx, case: Case, seen: Reading, *, forced: bool) -> None:
         await go_on(tx, case)
         return
     if case.done_step >= case.last:
-        await _last_look(tx, case)
+        await _last_look(tx, case, seen)
         return
     plan = plan_of(case)
     position = case.done_step + 1 if forced else plan.take(case.done_step, tx.now)
@@ -105,12 +140,12 @@ def _opens(plan: Plan, case: Case, position: int | None, now: datetime) -> datet
     return plan.opening(position, now)
 
 
-async def _last_look(tx: Tx, case: Case) -> None:
+async def _last_look(tx: Tx, case: Case, seen: Reading) -> None:
     if case.acting is not None or (case.next_step_at is not None and case.next_step_at > tx.now):
         await next_turn(tx, case, max(case.next_step_at or tx.now, tx.now + LOOK_AGAIN))
         return
     reason = f"nothing came in the {LAST_LOOK.days} days after the last step"
-    await close_case(tx, case, Ended(CaseOutcome.LOST, reason), None)
+    await close_case(tx, case, Ended(CaseOutcome.LOST, reason), seen)
 
 
 async def _take(tx: Tx, case: Case, seen: Reading, plan: Plan, position: int) -> None:

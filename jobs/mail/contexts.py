@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta
@@ -70,6 +71,13 @@ class Days(_Data, frozen=True, kw_only=True):
 
     first: date
     last: date
+
+    @classmethod
+    def of(cls, start: datetime, end: datetime, timezone: str) -> "Days":
+        """The days of `[start, end)` in the IANA zone `timezone`."""
+        zone = ZoneInfo(timezone)
+        last = (end - timedelta(microseconds=1)).astimezone(zone)
+        return cls(first=start.astimezone(zone).date(), last=last.date())
 
 
 class Action(StrEnum):
@@ -149,7 +157,7 @@ class DunningReminder(_Arrears, frozen=True, kw_only=True):
 
 
 class FinalNotice(_Arrears, frozen=True, kw_only=True):
-    """The last letter before `action`."""
+    """The last reminder before `action`."""
 
 
 class AccessSuspended(_OfInvoice, frozen=True, kw_only=True):
@@ -228,9 +236,12 @@ class DisputeNotice(_Data, frozen=True, kw_only=True):
 
 
 class PartnerInvoice(_OfInvoice, frozen=True, kw_only=True):
-    """To an API partner; `amount` is the total; `attached`: its PDF goes with the letter."""
+    """An invoice of ours; `amount` is what is due; `attached`: its PDF goes with the letter.
 
-    period: Days
+    `period` is when the API was used; None: the invoice is for something else.
+    """
+
+    period: Days | None = None
     due_on: date
     lines: list[Line] = []
     tax: Amount | None = None

@@ -1,5 +1,6 @@
 """A letter is staged in the transaction that decides on it: it exists if and only if that commits, and only once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,11 +32,12 @@ async def stage_letter(
     to: Recipient,
     occurred_at: datetime,
     stripe_invoice_id: str | None = None,
+    document_ids: Sequence[int] = (),
 ) -> int | None:
     """Stage the letter `name`. Returns its id; None when the letter of this `key` (`receipt/in_…`) exists already.
 
     `context` is the letter's own type (`jobs.mail.contexts`); `occurred_at` is when what it tells happened, by
-    Stripe's clock.
+    Stripe's clock; the PDFs of `document_ids` are attached.
     """
     email = await emails.remember(
         tx.conn,
@@ -50,6 +52,7 @@ async def stage_letter(
         context=msgspec.to_builtins(context),
         occurred_at=occurred_at,
         now=tx.now,
+        document_ids=document_ids,
     )
     if email is not None:
         job = await tx.stage(send_letter.call(email_id=email), unique_key=f"letter/{key}")

@@ -1,7 +1,7 @@
 """A letter is written: from its facts, in its reader's language, as text and as HTML, and put into an envelope."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -45,6 +45,14 @@ class Rendered:
     text: str
     html: str
     locale: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A PDF that goes with a letter."""
+
+    name: str
+    content: bytes
 
 
 def _filter(name: str) -> Callable[..., str]:
@@ -127,13 +135,18 @@ def render(
     def written(file: str, form: str) -> str:
         return _environment(words.language, form).get_template(f"{name}/{file}").render(given, form=form)
 
-    given["subject"] = subject = written("subject.txt", "txt").strip(" \n")
+    given["subject"] = subject = one_line(written("subject.txt", "txt"))
     return Rendered(
         subject=subject,
         text=_tidy(written("body.txt", "txt")),
         html=_INLINER.inline(written("body.html", "html").strip()),
         locale=words.tag,
     )
+
+
+def one_line(text: str) -> str:
+    """`text` as a header can carry it: a customer's name or a product's is no reason to keep a letter back."""
+    return re.sub(" {2,}", " ", BREAKS.sub(" ", text)).strip(" ")
 
 
 def _address(header: str, shown: str, spec: str) -> Address:
@@ -179,7 +192,20 @@ class _OneAddress(UniqueAddressHeader):
         return f"{self.name}: {shown}{policy.linesep} <{address.addr_spec}>{policy.linesep}"
 
 
-_HEADERS: Any = HeaderRegistry()
+class _Headers(HeaderRegistry):
+    """Python's own makes a class anew for each header that is set or written: a third of a letter's time."""
+
+    def __init__(self: Any) -> None:
+        super().__init__()
+        self._made: dict[str, type] = {}
+
+    def __getitem__(self: Any, name: str) -> Any:
+        if (made := self._made.get(name)) is None:
+            made = self._made[name] = super().__getitem__(name)
+        return made
+
+
+_HEADERS: Any = _Headers()
 _HEADERS.map_to_type("subject", _Subject)
 for _name in ("from", "to", "reply-to"):
     _HEADERS.map_to_type(_name, _OneAddress)
@@ -205,6 +231,7 @@ def message(
     date: datetime,
     brand: Brand,
     headers: Mapping[str, str] | None = None,
+    attachments: Sequence[Attachment] = (),
 ) -> EmailMessage:
     """Put a letter into its envelope; the same arguments always make the same bytes.
 
@@ -212,14 +239,15 @@ def message(
     the header that cannot be sent.
     """
     shown, spec = parseaddr(sender)
-    texts = {"From": sender, "To": f"{recipient_name or ''} {recipient}", "Subject": rendered.subject}
+    name = one_line(recipient_name or "")
+    texts = {"From": sender, "To": f"{name} {recipient}", "Subject": rendered.subject}
     _checked({**texts, "Message-ID": message_id, **(headers or {})})
     if not re.fullmatch(r"<[^<>@\s]+@[^<>@\s]+>", message_id):
         raise Refused(f"Message-ID: {message_id!r} is not of the form <left@right>")
     made = EmailMessage(policy=POLICY)
     author = _address("From", shown or brand.name, spec or sender)
     made["From"] = author
-    made["To"] = _address("To", recipient_name or "", recipient)
+    made["To"] = _address("To", name, recipient)
     made["Subject"] = rendered.subject
     made["Date"] = format_datetime(date.astimezone(UTC))
     made["Message-ID"] = message_id
@@ -246,6 +274,8 @@ def message(
             disposition="inline",
             filename=f"logo.{brand.logo.subtype}",
         )
+    for each in attachments:
+        made.add_attachment(each.content, maintype="application", subtype="pdf", filename=each.name)
     made["Content-Language"] = rendered.locale
     _settle_boundaries(made, message_id)
     return made

@@ -1,14 +1,20 @@
 """A staged letter is handed to its carrier and recorded; a second copy takes a crash between the two, and is told."""
 
+import re
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from email.message import EmailMessage
 from email.utils import parseaddr
 
-from db import emails
+from db import documents, emails
+from db.documents import StoredDocument
 from db.emails import StoredEmail
 from db.states import EmailStatus, QueueName
+from jobs.invoices.stored import pdf_of
 from jobs.mail.brand import brand_from
-from jobs.mail.render import Rendered, message, render
+from jobs.mail.guards import objection
+from jobs.mail.render import Attachment, Rendered, message, render
 from worker import telemetry
 from worker.deps import Deps, Tx
 from worker.errors import Refused, TryLater, Unclear, Undeliverable
@@ -26,6 +32,13 @@ TIMEOUT = timedelta(minutes=4)
 """Above all that a carrier may take: its own limits tell whether it may have the letter, ours would not."""
 
 
+UNCLEAR_WAIT = timedelta(minutes=15)
+"""Before a letter is handed over again that may have been taken: greylisting servers and queues answer within that."""
+
+MOST_UNCLEAR = 3
+"""A carrier that takes letters and never says so must not flood one reader: then a person decides."""
+
+
 @job(queue=QueueName.MAIL, tries=TRIES, timeout=TIMEOUT)
 async def send_letter(d: Deps, email_id: int) -> None:
     """Send one letter. Losing it would be worse than a second copy under the same Message-ID."""
@@ -34,31 +47,43 @@ async def send_letter(d: Deps, email_id: int) -> None:
         if letter is None:
             return
         why = await _silent(tx, letter, d.settings)
-        if why is not None:
-            await emails.not_sent(tx.conn, letter.id, EmailStatus.SUPPRESSED, why, tx.now)
+        attached = await documents.of_ids(tx.conn, letter.document_ids) if letter.document_ids else []
+    async with _given_back_on_error(d, letter):
+        why = why or await objection(d, letter)
     if why is not None:
+        async with d.tx() as tx:
+            await emails.not_sent(tx.conn, letter.id, EmailStatus.SUPPRESSED, why, tx.now)
         _count(letter, EmailStatus.SUPPRESSED)
         return
-    try:
-        rendered, envelope = _written(d.settings, letter)
-    except Exception as error:
-        await _not_taken(d, letter, error)
-        raise
+    async with _given_back_on_error(d, letter):
+        pdfs = [Attachment(_file_name(each), await pdf_of(d.files, each)) for each in attached]
+        rendered, envelope = _written(d.settings, letter, pdfs)
     try:
         provider_id = await d.mailer.send(envelope)
     except Undeliverable as error:
         await _bounced(d, letter, error)
+    except Unclear as error:
+        raise await _unclear(d, letter, error) from error
     except (TryLater, Refused) as error:
         await _not_taken(d, letter, error)
         raise
     except Exception as error:
-        await _not_taken(d, letter, Unclear(describe(error)))
-        raise
+        raise await _unclear(d, letter, Unclear(describe(error))) from error
     else:
         async with d.last_tx() as tx:
             await emails.sent(tx.conn, letter.id, subject=rendered.subject, provider_id=provider_id, now=tx.now)
         _count(letter, EmailStatus.SENT)
         _count(letter, "possible_copy", letter.copies - 1)
+
+
+@asynccontextmanager
+async def _given_back_on_error(d: Deps, letter: StoredEmail) -> AsyncGenerator[None]:
+    """What fails before the carrier was asked leaves no copy."""
+    try:
+        yield
+    except Exception as error:
+        await _not_taken(d, letter, error)
+        raise
 
 
 async def _silent(tx: Tx, letter: StoredEmail, settings: Settings) -> str | None:
@@ -79,7 +104,14 @@ def address_of(settings: Settings, recipient: str) -> str:
     return parseaddr(settings.billing_operators_mail or "")[1] if recipient == OPERATORS else recipient
 
 
-def _written(settings: Settings, letter: StoredEmail) -> tuple[Rendered, EmailMessage]:
+def _file_name(document: StoredDocument) -> str:
+    """What the PDF is called on the reader's disk."""
+    return re.sub(r"[^\w.-]+", "-", document.number).strip("-.") + ".pdf"
+
+
+def _written(
+    settings: Settings, letter: StoredEmail, attachments: Sequence[Attachment]
+) -> tuple[Rendered, EmailMessage]:
     """The letter in its envelope; the same bytes for each copy of it. Raises Refused when it cannot be written."""
     try:
         brand = brand_from(settings)
@@ -95,6 +127,7 @@ def _written(settings: Settings, letter: StoredEmail) -> tuple[Rendered, EmailMe
         message_id=f"<{letter.message_id}@{domain.encode('idna').decode()}>",
         date=letter.created_at,
         brand=brand,
+        attachments=attachments,
     )
     return rendered, envelope
 
@@ -108,24 +141,40 @@ async def _bounced(d: Deps, letter: StoredEmail, error: Undeliverable) -> None:
     _count(letter, EmailStatus.BOUNCED)
 
 
-async def _not_taken(d: Deps, letter: StoredEmail, error: Exception) -> None:
-    """Record what became of a letter that its carrier did not take, or may not have taken."""
-    reason = error.reason if isinstance(error, TryLater | Refused) else describe(error)
-    last = d.lease is not None and d.lease.attempts + 1 >= TRIES
-    dead = last or isinstance(error, Refused)
+async def _unclear(d: Deps, letter: StoredEmail, told: Unclear) -> Refused | Unclear:
+    """The carrier may have it: wait long before the next copy, and after the last one leave it to a person."""
+    last = _is_last(d) or letter.copies >= MOST_UNCLEAR
+    reason = told.reason
+    if last:
+        job = d.lease.job_id if d.lease is not None else "JOB"
+        reason = (
+            f"the recipient may have it: {letter.copies} times nobody knows whether it was taken ({told.reason}). "
+            f"Look for {letter.message_id} in the carrier's log, or ask the recipient; if it did not arrive, "
+            f"`billing mail resend {letter.id}` sends it; if it did, `billing jobs cancel {job}` puts it away"
+        )
     async with d.tx() as tx:
-        if isinstance(error, Unclear):
-            await emails.unclear(tx.conn, letter.id, reason, last=last)
-        elif dead:
+        await emails.unclear(tx.conn, letter.id, reason, last=last)
+    _count(letter, "unclear")
+    if last:
+        _count(letter, EmailStatus.DEAD)
+        return Refused(reason)
+    return Unclear(reason, after=max(told.after or timedelta(), UNCLEAR_WAIT))
+
+
+async def _not_taken(d: Deps, letter: StoredEmail, error: Exception) -> None:
+    """Record what became of a letter that its carrier did not take."""
+    reason = error.reason if isinstance(error, TryLater | Refused) else describe(error)
+    dead = _is_last(d) or isinstance(error, Refused)
+    async with d.tx() as tx:
+        if dead:
             await emails.not_sent(tx.conn, letter.id, EmailStatus.DEAD, reason, tx.now)
         else:
             await emails.give_back(tx.conn, letter.id, reason)
-    if isinstance(error, Unclear):
-        _count(letter, "unclear")
-    if dead:
-        _count(letter, EmailStatus.DEAD)
-    elif not isinstance(error, Unclear):
-        _count(letter, "later")
+    _count(letter, EmailStatus.DEAD if dead else "later")
+
+
+def _is_last(d: Deps) -> bool:
+    return d.lease is not None and d.lease.attempts + 1 >= TRIES
 
 
 def _count(letter: StoredEmail, outcome: str, by: int = 1) -> None:

@@ -97,7 +97,18 @@ def _from_utc(local: datetime) -> str:
 class Words:
     """How one reader is written to."""
 
-    FILTERS: ClassVar = ("money", "price", "day", "month", "moment", "number", "percent", "seconds", "method_name")
+    FILTERS: ClassVar = (
+        "money",
+        "price",
+        "day",
+        "last_day",
+        "month",
+        "moment",
+        "number",
+        "percent",
+        "seconds",
+        "method_name",
+    )
     """The methods that templates use as filters."""
 
     locale: Locale
@@ -147,6 +158,10 @@ class Words:
         # CLDR writes « 1 mars »; French does not.
         return written.replace("1 ", "1er ", 1) if self.language == "fr" and local.day == 1 else written
 
+    def last_day(self, end: datetime) -> str:
+        """The last day of a period that ends at `end`, which is where the next one begins."""
+        return self.day(end - timedelta(microseconds=1))
+
     def month(self, on: date) -> str:
         """A month and its year."""
         return format_skeleton("yMMMM", datetime(on.year, on.month, 1, tzinfo=self.timezone), locale=self.locale)
@@ -167,13 +182,11 @@ class Words:
         return format_percent(Decimal(value) / 100, locale=self.locale)
 
     def seconds(self, value: int) -> str:
-        """How long something took, in symbols that are the same everywhere (ISO 80000-3)."""
+        """How long something took, in symbols that are the same in all Latin scripts (ISO 80000-3): `1 min 23 s`."""
+        minute, second, between = ("分", "秒", "") if self.language == "ja" else (" min", " s", " ")
         minutes, seconds = divmod(value, 60)
-        return (
-            f"{self.number(minutes)}\N{NO-BREAK SPACE}min {seconds}\N{NO-BREAK SPACE}s"
-            if minutes
-            else f"{seconds}\N{NO-BREAK SPACE}s"
-        )
+        parts = [f"{self.number(minutes)}{minute}"] * bool(minutes) + [f"{seconds}{second}"]
+        return between.join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
 
     def method_name(self, method: Method) -> str:
         """A payment method as its owner knows it, without the digits: `Visa`, `SEPA`."""

@@ -15,7 +15,7 @@ from jobs.events.catalog import coupon as read_coupon
 from jobs.events.discount import discount_facts
 from jobs.stripe_objects import Obj, StripeEvent
 from worker.deps import Deps, Tx
-from worker.errors import TryLater
+from worker.errors import Held
 from worker.registry import Call, job
 
 PAGE = 100
@@ -90,13 +90,13 @@ def _seen_now(tx: Tx, event_type: str, found: dict[str, object], *, account: str
 
 async def _enter(tx: Tx, entry: Entry) -> Wanted:
     if not await hold(tx.conn, [entry]):
-        raise TryLater("another worker is at work on the same customer", after=timedelta(seconds=1))
+        raise Held("another worker is at work on the same customer", after=timedelta(seconds=1))
     return await enter(tx, [entry])
 
 
 async def _lock(conn: AsyncConnection, names: set[str]) -> None:
     if await ledger.try_lock(conn, names) != names:
-        raise TryLater("another worker is at work on the same customer", after=timedelta(seconds=1))
+        raise Held("another worker is at work on the same customer", after=timedelta(seconds=1))
 
 
 async def _measure(tx: Tx, subscription: str, customer: str | None, *, whole: bool) -> None:

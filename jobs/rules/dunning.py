@@ -65,16 +65,30 @@ class Policy:
     hours: Hours = Hours()
 
     def __post_init__(self) -> None:
-        """Raises ValueError saying which step is wrong, and how."""
-        if not self.steps:
-            raise ValueError("has no steps: give at least one, such as {day: 0, letter: payment_failed}")
-        for earlier, later in pairwise(self.steps):
-            if later.day <= earlier.day:
-                raise ValueError(f"day {later.day} comes after day {earlier.day}: days must grow from step to step")
-            if earlier.action is not Action.NONE:
-                raise ValueError(f"day {earlier.day} ends the matter ({earlier.action}): only the last step may")
-        if self.steps[0].day < 0:
-            raise ValueError(f"day {self.steps[0].day} lies before the failure")
+        """Raises ValueError with a line for each step that is wrong, saying how."""
+        if found := list(mistakes(self.steps)):
+            raise ValueError("\n".join(found))
+
+
+def mistakes(steps: Sequence[Step]) -> Iterator[str]:
+    """What is wrong with the steps of a policy, each in a line."""
+    if not steps:
+        yield "has no steps: give at least one, such as {day: 0, letter: payment_failed}"
+        return
+    if steps[0].day < 0:
+        yield f"day {steps[0].day} lies before the failure"
+    if steps[0].action is not Action.NONE:
+        yield f"day {steps[0].day} acts ({steps[0].action}) before anybody was written to: a letter must come first"
+    for earlier, later in pairwise(steps):
+        yield from out_of_order(earlier, later)
+
+
+def out_of_order(earlier: Step, later: Step) -> Iterator[str]:
+    """What is wrong between two steps that follow each other."""
+    if later.day <= earlier.day:
+        yield f"day {later.day} comes after day {earlier.day}: days must grow from step to step"
+    if earlier.action is not Action.NONE:
+        yield f"day {earlier.day} ends the matter ({earlier.action}): only the last step may"
 
 
 DEFAULT = Policy(
@@ -141,6 +155,8 @@ class Standing:
     customer_deleted: bool = False
     credited: bool = False
     """Nothing was paid, and nothing has to be: a credit note or the customer's balance covers it."""
+    covered: bool = False
+    """Payments that cover it are booked, though the invoice itself does not tell of them yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,17 +193,26 @@ def ended(now: Standing) -> Ended | Suspended | None:
 
     The first that is true decides: what the bank took or we gave back, then the invoice, then whom it is for.
     """
+    if now.disputed and now.invoice == "open":
+        return _gone(now) or Suspended("a payment of it is disputed: the bank decides")
+    over = _given_back(now) or INVOICES.get(now.invoice)
+    if over is None and now.remaining <= 0:
+        over = Ended(CaseOutcome.RECOVERED, "nothing remains to be paid")
+    return over or _gone(now) or _suspended(now)
+
+
+def _given_back(now: Standing) -> Ended | None:
     if now.disputed:
         return Ended(CaseOutcome.DISPUTED, "the payment is disputed: the bank decides")
     if now.refunded:
         return Ended(CaseOutcome.REFUNDED, "the payment was refunded")
-    if now.credited:
-        return Ended(CaseOutcome.VOID, "the invoice was credited")
-    if now.invoice in INVOICES:
-        return INVOICES[now.invoice]
-    if now.remaining <= 0:
-        return Ended(CaseOutcome.RECOVERED, "nothing remains to be paid")
-    return _gone(now) or (Suspended("collection is paused at Stripe") if now.collection_paused else None)
+    return Ended(CaseOutcome.VOID, "the invoice was credited") if now.credited else None
+
+
+def _suspended(now: Standing) -> Suspended | None:
+    if now.covered:
+        return Suspended("payments that cover it are booked: the invoice has yet to tell of them")
+    return Suspended("collection is paused at Stripe") if now.collection_paused else None
 
 
 def _gone(now: Standing) -> Ended | None:
@@ -219,6 +244,18 @@ class Marks:
     """`send_invoice`: the customer pays by hand, and is late only when it is overdue."""
     first: bool = False
     """The first invoice of a subscription (`subscription_create`), paid while the customer is at the checkout page."""
+
+
+REPLACED = frozenset({CaseOutcome.LOST, CaseOutcome.CANCELED, CaseOutcome.EXEMPT})
+"""Outcomes in which the invoice may still be owed."""
+
+SETTLED = frozenset({CaseOutcome.RECOVERED, CaseOutcome.VOID, CaseOutcome.REFUNDED, CaseOutcome.DISPUTED})
+"""Outcomes in which nothing is owed any more: it was paid, or nobody claims it."""
+
+
+def replaces(outcome: str | None, verdict: Ended) -> bool:
+    """Whether what is known now takes the place of the outcome that a closed case has."""
+    return outcome in REPLACED and verdict.outcome in SETTLED
 
 
 def arrears(now: Standing, marks: Marks) -> tuple[OpenedBy, datetime] | None:

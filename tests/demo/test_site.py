@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.demo import site as sites
+from jobs.mail.brand import brand_from
 from worker.home import HomeInUseError
 from worker.settings import Settings, load_settings
 
@@ -51,6 +52,36 @@ def test_nothing_real_reaches_its_processes(tmp_path: Path, prepare: Prepare) ->
     assert not [value for value in made.values() if "genuine" in value]
     assert made["STRIPE_API_BASE"] == "http://127.0.0.1:1"
     assert made["MAIL_URL"] == f"maildir://{site.mailbox}"
+
+
+def test_letters_are_the_companys_own(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = sites.environment(prepare(), "http://127.0.0.1:1", load_settings(), {})
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    made = load_settings()
+    assert made.mail_from == "Harbourlight <billing@harbourlight.test>"
+    brand = brand_from(made)
+    assert (brand.name, brand.support_mail) == ("Harbourlight", "help@harbourlight.test")
+    assert brand.logo is not None
+    assert (brand.logo.width, brand.logo.height) == (220, 44)
+    assert made.billing_operators_mail is not None
+    assert made.billing_operators_mail.endswith("@harbourlight.test>")
+
+
+def test_what_was_played_is_opened_as_it_was_left(tmp_path: Path, prepare: Prepare) -> None:
+    with pytest.raises(sites.NothingPlayedError, match="billing demo --once"):
+        sites.reopen(tmp_path / "home")
+    first = prepare()
+    (first.home.path / "postgres").mkdir()
+    first.clock.write_text("1754006400")
+    (first.mailbox / "letter").write_text("Dear …")
+    with pytest.raises(HomeInUseError):
+        sites.reopen(tmp_path / "home")
+    first.home.unlock()
+    again = sites.reopen(tmp_path / "home")
+    again.home.unlock()
+    assert (again.token, again.signing, again.next_signing) == (first.token, first.signing, first.next_signing)
+    assert (again.mailbox / "letter").exists()
 
 
 def test_its_settings_read_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare) -> None:

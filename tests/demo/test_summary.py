@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from deploy.demo import summary
 from deploy.demo.company import Catalog
 from deploy.demo.compare_rows import Difference
+from deploy.demo.fates import Fate
 from deploy.demo.ledger import Ledger
 from deploy.demo.screen import Screen
 from deploy.demo.shop import Shop
@@ -42,7 +43,7 @@ def ask(played: Stage, database_url: str, mailbox: Path) -> summary.Outcome:
 
 def shown(told: summary.Outcome) -> Sequence[str]:
     out = io.StringIO()
-    summary.show(Screen(Console(file=out, width=120)), told)
+    summary.show(Screen(Console(file=out, width=120, soft_wrap=True)), told)
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
@@ -64,6 +65,11 @@ async def test_one_wrong_row_is_named_and_exits_1(engine: AsyncEngine, database_
         wrong = await asyncio.to_thread(ask, played, database_url, tmp_path)
         assert (wrong.exit_code, shown(wrong)[-1]) == (1, f"differences: {len(wrong.differences)}")
         assert any("amount_paid_cents: Stripe 9000, here 8999" in line for line in shown(wrong))
+
+        assert any(line.startswith(f"mailbox: {tmp_path}") for line in shown(right))
+        lost = replace(right, fates=[Fate("lost", "Ada Byron", "$90.00", "a.eml")])
+        assert f"  Ada Byron, $90.00: {tmp_path / 'new' / 'a.eml'}" in shown(lost)
+        assert "recovered: nobody" in shown(lost)
 
         worry = replace(right, refused=2)
         assert (worry.exit_code, shown(worry)[-1]) == (1, "differences: 2")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.demo.acts import Beat, Cancel, CardTrouble, SignUp
+from deploy.demo.acts import Beat, Cancel, CardTrouble, NewCard, SignUp
 from deploy.demo.company import LAUNCH20, PARTNERS, STARTER, YEAR, money
 from deploy.demo.timeline import DAY, MONTH_LONG, arrivals, lives
 
@@ -53,6 +53,23 @@ def test_beats_are_in_order_and_within_the_story(seed: int, customers: int, days
 def test_as_many_sign_up_in_the_history_as_were_asked_for(customers: int) -> None:
     first_year = [beat for beat in written(customers=customers, days=372) if beat.at < START + 12 * MONTH_LONG]
     assert len(sign_ups(first_year)) == customers
+
+
+@pytest.mark.parametrize("customers", [1, 2, 3, 15, 60, 300])
+@pytest.mark.parametrize("seed", [1, 7, 4711])
+def test_in_every_story_one_is_recovered_and_one_is_lost(seed: int, customers: int) -> None:
+    """Within the twelve months, so that each form of the demo tells of them."""
+    beats = [beat for beat in written(seed, customers) if beat.who in {"customer 1", "customer 2"}]
+    lasting = [beat for beat in beats if isinstance(beat.act, CardTrouble) and beat.act.times is None]
+    recovered = [
+        trouble
+        for trouble in lasting
+        if any(isinstance(one.act, NewCard) and 0 < one.at - trouble.at < 12 * DAY for one in beats)
+    ]
+    lost = [trouble for trouble in lasting if not [one for one in beats if one.who == trouble.who and one > trouble]]
+    for found in (recovered, lost):
+        assert found
+        assert min(found).at + 20 * DAY < YEARS_END
 
 
 def test_the_company_grows() -> None:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, cast
@@ -31,6 +31,10 @@ REGISTRY = discover("jobs")
 """All jobs, and all that follows from events."""
 
 _workers = count(1)
+
+
+def _nobody_hears(_: set[str]) -> None:
+    """Work was staged, and no worker is woken."""
 
 
 @dataclass
@@ -85,8 +89,10 @@ class SmallStripe:
             raise Unclear("no answer")
         if idempotency_key in self.answers:
             return self.answers[idempotency_key]
-        self.acts.append((method, path, idempotency_key, params))
         thing = self.things[path.partition("/")[2]]
+        if thing["status"] == "canceled":
+            raise Refused(f"Stripe answered 404 to {method.upper()} /v1/{path}: there is no such subscription any more")
+        self.acts.append((method, path, idempotency_key, params))
         if method == "delete":
             details = {"reason": "cancellation_requested", **params.get("cancellation_details", {})}
             thing |= {"status": "canceled", "cancellation_details": details}
@@ -234,7 +240,13 @@ class Scene:
                 worker=f"scene-{next(_workers)}",
                 lease=timedelta(seconds=60),
             )
+            # What a job stages waits for our hand as well: the worker would begin with it beside us.
+            self._runner.deps = replace(self._runner.deps, after_commit=_nobody_hears)
         return self._runner
+
+    def restart(self) -> None:
+        """Another worker process takes over."""
+        self._runner = None
 
     async def work(self) -> int:
         """Run the jobs that are due, and those that they stage. Returns how many there were."""
@@ -283,6 +295,11 @@ class Scene:
         """Ask the database."""
         async with self.engine.connect() as conn:
             return [tuple(found) for found in await conn.execute(text(sql), values)]
+
+    async def query_and_commit(self, sql: str, **values: Any) -> None:
+        """Change the database behind the worker's back."""
+        async with self.engine.begin() as conn:
+            await conn.execute(text(sql), values)
 
     async def parked(self) -> list[str]:
         """Why work was parked."""

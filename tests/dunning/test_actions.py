@@ -35,7 +35,7 @@ async def test_the_subscription_is_canceled(scene: Scene) -> None:
     await scene.days(4)
     [(method, path, key, params)] = scene.stripe.acts
     case = await scene.case()
-    assert (method, path, key) == ("delete", "subscriptions/sub_1", f"dunning/{case['id']}/1/cancel_at_stripe")
+    assert (method, path, key) == ("delete", "subscriptions/sub_1", "dunning/in_1/1/cancel_at_stripe")
     assert params == {"cancellation_details": {"comment": key}}
     assert (case["status"], case["outcome"], case["final_action"]) == ("closed", "lost", "cancel_at_stripe")
     assert await scene.letters() == LETTERS

@@ -134,13 +134,13 @@ async def test_a_pause_and_its_end(scene: Scene, billing: Billing) -> None:
     await scene.work()
     paused = await told(billing, "pause", "in_1", "--until", "2026-04-01", "--why", "holidays", "--who", "ada")
     assert (paused["status"], paused["paused_until"], paused["dry_run"]) == ("paused", "2026-04-01T00:00:00Z", False)
-    again = await billing("pause", "in_1")
+    again = await billing("pause", "in_1", "--why", "holidays")
     assert again.exit_code == 1
     assert "paused already" in again.stderr
-    assert (await told(billing, "resume", "in_1", "--who", "ben"))["status"] == "open"
-    assert (await billing("resume", "in_1")).exit_code == 1
+    assert (await told(billing, "resume", "in_1", "--why", "home", "--who", "ben"))["status"] == "open"
+    assert (await billing("resume", "in_1", "--why", "home")).exit_code == 1
     assert await audit(scene) == [
-        ("ada", "dunning.pause", "in_1", "holidays"), ("ben", "dunning.resume", "in_1", None)
+        ("ada", "dunning.pause", "in_1", "holidays"), ("ben", "dunning.resume", "in_1", "home")
     ]  # fmt: skip
 
 
@@ -148,9 +148,9 @@ async def test_a_step_is_skipped_another_sent_now_and_time_is_given(scene: Scene
     await scene.fail()
     await scene.work()
     assert (await told(billing, "skip", "in_1", "--why", "we spoke"))["done_step"] == 1
-    put_off = await told(billing, "extend", "in_1", "--days", "7")
+    put_off = await told(billing, "extend", "in_1", "--days", "7", "--why", "holidays")
     assert (put_off["grace_days"], put_off["next_step_at"]) == (7, "2026-03-17T14:30:00Z")
-    sent = await billing("send-now", "in_1")
+    sent = await billing("send-now", "in_1", "--why", "they asked")
     assert sent.exit_code == 0
     (job,) = await scene.query("SELECT args FROM jobs WHERE name = 'take_step' ORDER BY id DESC LIMIT 1")
     assert job[0]["forced"] is True
@@ -162,9 +162,23 @@ async def test_a_case_is_let_be(scene: Scene, billing: Billing, option: tuple[st
     await scene.fail()
     closed = await told(billing, "close", "in_1", *option, "--why", "a friend of the house")
     assert (closed["status"], closed["outcome"]) == ("closed", outcome)
-    refused = await billing("pause", "in_1")
+    refused = await billing("pause", "in_1", "--why", "holidays")
     assert refused.exit_code == 1
     assert f"is closed ({outcome})" in refused.stderr
+
+
+@pytest.mark.parametrize("why", [(), ("--why", ""), ("--why", " ")])
+@pytest.mark.parametrize(
+    "what", [("pause",), ("resume",), ("skip",), ("send-now",), ("extend", "--days", "3"), ("close",)]
+)
+async def test_nobody_is_dealt_with_by_hand_without_a_reason(
+    scene: Scene, billing: Billing, what: tuple[str, ...], why: tuple[str, ...]
+) -> None:
+    refused = await billing(what[0], "in_1", *what[1:], *why)
+    assert refused.exit_code == 2
+    assert "--why is missing" in refused.stderr
+    assert f"billing dunning {' '.join([what[0], 'in_1', *what[1:]])} --why '" in refused.stderr
+    assert await audit(scene) == []
 
 
 @pytest.mark.parametrize(
@@ -175,10 +189,10 @@ async def test_a_dry_run_changes_nothing(scene: Scene, billing: Billing, words: 
     await scene.fail()
     await scene.work()
     before = await scene.case()
-    shown = await billing(*words, "--dry-run")
+    shown = await billing(*words, "--dry-run", "--why", "a try")
     assert shown.exit_code == 0, shown.output
     assert "nothing was changed" in shown.stdout
-    tried = await told(billing, *words, "--dry-run")
+    tried = await told(billing, *words, "--dry-run", "--why", "a try")
     assert tried["dry_run"] is True
     assert await scene.case() == before
     assert await audit(scene) == []

@@ -13,6 +13,7 @@ from tests.operators.test_dashboard import sign_in
 from worker.settings import Settings
 
 BEARER = {"Authorization": f"Bearer {TOKEN}", "X-Operator": "ada"}
+WHY: Json = {"why": "the customer asked for it"}
 
 
 @pytest.fixture
@@ -60,22 +61,31 @@ async def test_the_api_lists_tells_and_looks_ahead(admin: Door) -> None:
 
 
 async def test_the_api_has_an_operators_say(admin: Door, scene: Scene) -> None:
-    tried = await post(admin, "pause", {"dry_run": True})
+    tried = await post(admin, "pause", {"dry_run": True, "why": "a try"})
     assert (tried["status"], tried["dry_run"]) == ("paused", True)
     assert (await scene.case())["status"] == "open"
     paused = await post(admin, "pause", {"until": "2026-04-01T00:00:00Z", "why": "holidays"})
     assert (paused["status"], paused["paused_until"]) == ("paused", "2026-04-01T00:00:00Z")
-    assert "paused already" in (await post(admin, "pause", code=409))["detail"]
-    assert (await post(admin, "resume"))["status"] == "open"
-    assert (await post(admin, "skip"))["done_step"] == 1
-    assert (await post(admin, "extend", {"days": 3}))["grace_days"] == 3
-    assert (await post(admin, "send-now"))["status"] == "open"
+    assert "paused already" in (await post(admin, "pause", WHY, code=409))["detail"]
+    assert (await post(admin, "resume", WHY))["status"] == "open"
+    assert (await post(admin, "skip", WHY | {"position": 1}))["done_step"] == 1
+    assert (await post(admin, "extend", {"days": 3, "why": "holidays"}))["grace_days"] == 3
+    assert (await post(admin, "send-now", WHY | {"position": 2}))["status"] == "open"
     assert (await post(admin, "close", {"lost": True, "why": "gone"}))["outcome"] == "lost"
     told = await rows(scene.engine, "audit_log")
     assert {one["who"] for one in told} == {"ada"}
     assert [one["action"].removeprefix("dunning.") for one in told] == [
         "pause", "resume", "skip", "extend", "send_now", "close"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [None, {}, {"why": ""}, {"why": " \n"}, {"why": None}, {"why": "x" * 501}])
+async def test_the_api_asks_for_a_reason(admin: Door, scene: Scene, body: Json | None) -> None:
+    for path in ("pause", "resume", "skip", "send-now", "extend", "close"):
+        days = {"days": 1} if path == "extend" and body is not None else {}
+        answer = await post(admin, path, None if body is None else body | days, code=422)
+        assert answer["detail"][0]["loc"][0] == "body"
+    assert await rows(scene.engine, "audit_log") == []
 
 
 @pytest.mark.parametrize(
@@ -89,7 +99,7 @@ async def test_what_is_not_there_is_said(admin: Door, path: str, code: int) -> N
 async def test_an_invoice_without_a_case_is_none_of_dunnings(admin: Door, scene: Scene) -> None:
     await scene.begin("2")
     await scene.tell("invoice.updated", scene.invoice("2"))
-    answer = await admin.post("/admin/dunning/in_2/pause", headers=BEARER)
+    answer = await admin.post("/admin/dunning/in_2/pause", headers=BEARER, json=WHY)
     assert answer.status_code == 404
     assert (await get(admin, "/in_2/preview"))["why"] == "no payment of it failed: as if one failed now"
     assert (await post(admin, "extend", {"days": 0}, code=422))["detail"]
@@ -114,11 +124,17 @@ async def test_the_dashboard_shows_cases_and_their_story(admin: Door, scene: Sce
     done = await admin.post("/dunning/in_1/pause", data={"csrf": csrf, "why": "holidays"})
     assert done.status_code == 303
     assert (await scene.case())["reason"] == "Ada (dashboard): holidays"
-    again = await admin.post("/dunning/in_1/pause", data={"csrf": csrf})
+    again = await admin.post("/dunning/in_1/pause", data={"csrf": csrf, "why": "holidays"})
     assert again.status_code == 409
     assert "paused already" in again.text
-    assert (await admin.post("/dunning/in_1/resume", data={"csrf": csrf})).status_code == 303
+    assert (await admin.post("/dunning/in_1/resume", data={"csrf": csrf, "why": "home"})).status_code == 303
     assert (await admin.post("/dunning/in_1/fire", data={"csrf": csrf})).status_code == 409
     assert (await admin.post("/dunning/in_1/pause", data={"csrf": "0" * 64})).status_code == 403
     assert (await scene.case())["status"] == "open"
     assert (await admin.get("/dunning/in_9")).status_code == 404
+    assert "required" in page[page.index('name="why"') :].partition(">")[0]
+    for nothing in ({}, {"why": ""}, {"why": "  "}):
+        missing = await admin.post("/dunning/in_1/pause", data={"csrf": csrf, **nothing})
+        assert missing.status_code == 422
+        assert "why: is missing" in missing.text
+    assert (await scene.case())["status"] == "open"

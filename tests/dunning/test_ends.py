@@ -125,13 +125,15 @@ async def test_what_was_given_back_is_not_recovered(scene: Scene) -> None:
     assert await scene.letters() == ["payment_failed"]
 
 
-async def test_a_dispute_told_by_the_books_ends_it(scene: Scene) -> None:
+async def test_a_dispute_told_by_the_books_suspends_it_and_ends_it_when_it_is_paid(scene: Scene) -> None:
     await scene.fail()
     await scene.work()
     charge = objects.charge("ch_part", invoice="in_1", payment_intent=None)
     await scene.tell("charge.succeeded", charge)
     dispute = objects.dispute(charge="ch_part", payment_intent=None)
     await scene.tell("charge.dispute.created", dispute)
+    assert (await scene.case())["status"] == "paused"
+    await scene.deliver(scene.pay())
     assert (await scene.case())["outcome"] == "disputed"
 
 
@@ -145,7 +147,7 @@ async def test_a_dispute_that_meets_another_worker_is_followed_later(scene: Scen
         await scene.tell("charge.dispute.created", objects.dispute(charge="ch_part", payment_intent=None))
         assert (await scene.case())["status"] == "open"
     await scene.work()
-    assert (await scene.case())["outcome"] == "disputed"
+    assert (await scene.case())["status"] == "paused"
 
 
 async def test_a_late_failure_of_a_paid_invoice_opens_nothing(scene: Scene) -> None:

@@ -44,6 +44,11 @@ class Told:
         return min(self.part, self.amount) if self.state == "recovered" else 0
 
     @property
+    def owed(self) -> int:
+        """What is left when the credited part is taken away: of a recovered case what was paid."""
+        return self.recovered if self.state == "recovered" else self.amount - min(self.part, self.amount) // 2
+
+    @property
     def duration(self) -> int:
         return max(self.seconds - (self.paid_earlier or 0), 0)
 
@@ -90,6 +95,7 @@ async def write(conn: AsyncConnection, number: int, told: Told) -> None:
             closed_at=end if over else None,
             decline_code=told.code,
             recovered_cents=told.recovered if recovered else None,
+            credited_cents=told.amount - told.owed if over else 0,
             recovered_after_step=told.taken - 1 if recovered and told.taken else None,
         )
         .returning(DunningCase.id)
@@ -145,7 +151,7 @@ def check(found: dict[str, Any], told: list[Told]) -> None:
     assert [one["currency"] for one in found["currencies"]] == sorted({one.currency for one in told})
     for one in found["currencies"]:
         of_it = [x for x in told if x.currency == one["currency"]]
-        amounts = sum(x.recovered for x in recovered(of_it)), sum(x.amount for x in decided(of_it))
+        amounts = sum(x.recovered for x in recovered(of_it)), sum(x.owed for x in decided(of_it))
         assert (one["recovered_cents"], one["decided_cents"], one["amount_rate_bp"]) == (*amounts, rate(*amounts))
         assert one["open_cents"] == sum(x.amount for x in of_it if x.state in {"open", "paused"})
         assert one["median_seconds"] == median(of_it)
@@ -154,6 +160,7 @@ def check(found: dict[str, Any], told: list[Told]) -> None:
         counts = len(recovered(of_it)), len(decided(of_it))
         assert (one["cases"], one["recovered"], one["decided"], one["rate_bp"]) == (len(of_it), *counts, rate(*counts))
         assert one["recovered_cents"] == sums(of_it)
+        assert one["median_seconds"] == median(of_it)
     assert sum(one["cases"] for one in found["decline_codes"]) == len(told)
     check_steps(found, told)
 
@@ -168,6 +175,7 @@ def check_steps(found: dict[str, Any], told: list[Told]) -> None:
         assert one["letter"] == (None if place < 0 else LETTERS[place])
         assert one["rate_bp"] == rate(len(of_it), reached)
         assert one["recovered_cents"] == sums(of_it)
+        assert one["median_seconds"] == median(of_it)
     assert sum(one["recovered"] for one in found["steps"]) == len(recovered(told))
 
 

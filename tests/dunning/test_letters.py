@@ -24,6 +24,16 @@ async def test_the_first_letter_tells_what_stripe_counts_and_plans(scene: Scene)
     assert (email["recipient"], email["locale"], email["timezone"]) == ("ada@example.org", "de", "Europe/Berlin")
 
 
+@pytest.mark.parametrize("url", ["", "javascript:alert(1)", "invoice.stripe.com/i/1", None])
+async def test_a_link_that_is_none_costs_no_letter(scene: Scene, url: str | None) -> None:
+    scene.invoice(hosted_invoice_url=url)
+    await scene.fail()
+    await scene.work()
+    await scene.deliver(scene.pay())
+    for key in ("dunning/in_1/0", "recovered/in_1"):
+        assert (await scene.letter(key))["link"] is None
+
+
 async def test_a_hard_decline_promises_no_retries(scene: Scene) -> None:
     await scene.fail(code="stolen_card", again=3)
     await scene.days(4)

@@ -57,7 +57,7 @@ async def test_a_step_is_skipped(scene: Scene) -> None:
     await scene.fail()
     await scene.work()
     async with scene.deps.tx() as tx:
-        await operate.skip(tx, "in_1", ADA)
+        await operate.skip(tx, "in_1", ADA, position=1)
     await scene.days(8)
     assert await scene.letters() == ["payment_failed", "final_notice"]
     assert await scene.steps() == [(0, "taken"), (1, "skipped"), (2, "taken")]
@@ -65,12 +65,12 @@ async def test_a_step_is_skipped(scene: Scene) -> None:
 
 async def test_all_steps_may_be_skipped(scene: Scene) -> None:
     await scene.fail()
-    for _ in range(4):
+    for position in range(4):
         async with scene.deps.tx() as tx:
-            await operate.skip(tx, "in_1", ADA)
+            await operate.skip(tx, "in_1", ADA, position=position)
     with pytest.raises(NotAllowedError, match="no step is left"):
         async with scene.deps.tx() as tx:
-            await operate.skip(tx, "in_1", ADA)
+            await operate.skip(tx, "in_1", ADA, position=4)
     await scene.days(29, step=4)
     assert await scene.letters() == []
     assert await scene.status() == "active"
@@ -83,7 +83,7 @@ async def test_a_step_is_sent_now(scene: Scene) -> None:
     await scene.work()
     scene.clock.move(timedelta(hours=12))  # in the middle of the night
     async with scene.deps.tx() as tx:
-        await operate.send_now(tx, "in_1", ADA)
+        await operate.send_now(tx, "in_1", ADA, position=1)
     await scene.work()
     assert await scene.letters() == ["payment_failed", "dunning_reminder"]
     await scene.days(4)
@@ -95,7 +95,7 @@ async def test_sending_now_does_not_write_to_whoever_has_paid(scene: Scene) -> N
     await scene.work()
     scene.pay()
     async with scene.deps.tx() as tx:
-        await operate.send_now(tx, "in_1", ADA)
+        await operate.send_now(tx, "in_1", ADA, position=1)
     await scene.work()
     assert await scene.letters() == ["payment_failed", "recovered"]
 
@@ -140,7 +140,7 @@ async def test_what_cannot_be_done_is_refused_with_the_reason(scene: Scene) -> N
         with pytest.raises(NotAllowedError, match="paused already"):
             await operate.pause(tx, "in_1", ADA)
         with pytest.raises(NotAllowedError, match="resume it first"):
-            await operate.send_now(tx, "in_1", ADA)
+            await operate.send_now(tx, "in_1", ADA, position=1)
     await scene.deliver(scene.pay())
     async with scene.deps.tx() as tx:
         with pytest.raises(NotAllowedError, match="is closed"):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from db.operators.actions import Actor
 from jobs.dunning.policies import BadPolicyError, choose, policies, put, read_policy, remove
@@ -36,6 +37,16 @@ GENTLE: dict[str, Any] = {
             "only the last step may",
         ),
         ({"hours": {"opens": "20:00", "closes": "08:00"}}, "that is never"),
+        ({"steps": [{"day": 3, "letter": "access_suspended", "action": "mark_blocked"}]}, "a letter must come first"),
+        ({"hours": {"opens": "08:00:10", "closes": "08:00:50"}}, "hours.opens: is hours and minutes"),
+        ({"hours": {"opens": "08:00+02:00"}}, "no seconds, no time zone"),
+        ({"hours": {"closes": "18:00Z"}}, "hours.closes: is hours and minutes"),
+        ({"position": 10**30}, "position: "),
+        ({"position": -1}, "position: "),
+        ({"name": "a\x00b"}, "name: write it without"),
+        ({"name": "a\nb"}, "name: write it without"),
+        ({"name": " gentle"}, "name: write it without"),
+        ({"applies_to": {"tiers": ["\x00"]}}, "applies_to.tiers.0: write it without"),
         ({"name": "default"}, "choose another name"),
         ({"colour": "red"}, "colour: Extra inputs are not permitted"),
         ({"applies_to": {"min_amount_cents": 100}}, "name exactly one in currencies"),
@@ -55,6 +66,40 @@ def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(BadPolicyError) as refused:
         read_policy({"steps": [{"day": "x", "letter": "y"}]})
     assert len(str(refused.value).splitlines()) == 3
+
+
+def test_mistakes_of_all_kinds_are_told_at_once() -> None:
+    steps: list[dict[str, Any]] = [
+        {"day": 5, "letter": "payment_failed"},
+        {"day": 3, "letter": "dunning_reminder"},
+        {"day": 2, "letter": "final_notice"},
+    ]
+    hours = {"opens": "20:00", "closes": "08:00"}
+    wrong = {"name": "default", "position": -1, "steps": steps, "hours": hours, "applies_to": {"min_amount_cents": 1}}
+    with pytest.raises(BadPolicyError) as refused:
+        read_policy(wrong)
+    assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == [
+        "name", "position", "applies_to", "steps", "steps", "hours"
+    ]  # fmt: skip
+    with pytest.raises(BadPolicyError) as refused:
+        read_policy({"name": "x", "steps": [*steps[:2], {"day": "x", "letter": "y"}, 7]})
+    assert str(refused.value).splitlines()[-1] == "steps: day 3 comes after day 5: days must grow from step to step"
+
+
+async def test_a_row_that_cannot_be_read_stops_nothing(scene: Scene) -> None:
+    ada = Actor("ada")
+    async with scene.deps.tx() as tx:
+        await put(tx.conn, read_policy(GENTLE | {"name": "broken", "position": 1}), ada, now=tx.now)
+        await put(tx.conn, read_policy(GENTLE | {"applies_to": {"currencies": ["usd"]}}), ada, now=tx.now)
+    await scene.query_and_commit(
+        "UPDATE dunning_policies SET hours = '{\"opens\": \"08\\:00\\:10\"}' WHERE name = 'broken'"
+    )
+    with capture_logs() as logs:
+        await scene.fail()
+    assert (await scene.case())["policy"] == "gentle"
+    [told] = [one for one in logs if one["log_level"] == "error"]
+    assert told["policy"] == "broken"
+    assert "hours.opens" in told["mistakes"]
 
 
 @pytest.mark.parametrize(

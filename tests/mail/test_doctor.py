@@ -37,6 +37,16 @@ async def test_letters_that_are_thrown_away_are_told(monkeypatch: pytest.MonkeyP
     assert (checks["mail"].state, checks["mail"].found) == ("warning", "letters are thrown away")
 
 
+@pytest.mark.parametrize("live", [{"STRIPE_MODE": "live"}, {"STRIPE_SECRET_KEY": "rk_live_0123456789"}])
+async def test_customers_who_wait_for_letters_that_stay_here_are_told(
+    monkeypatch: pytest.MonkeyPatch, home: Path, live: dict[str, str]
+) -> None:
+    checks = await found(monkeypatch, **live)
+    assert (checks["mail"].state, checks["mail"].fix) == ("warning", "set MAIL_URL to the carrier of your letters")
+    chosen = await found(monkeypatch, MAIL_URL=f"maildir://{home}/mail", **live)
+    assert chosen["mail"].state == "ok", "whoever names a folder means it"
+
+
 async def test_a_mail_server_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     capture = Capture()
     async with capturing(capture) as port:

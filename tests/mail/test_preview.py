@@ -88,6 +88,11 @@ def test_json_has_all_of_a_letter() -> None:
         (["recept"], "did you mean 'receipt'"),
         (["zzz"], "--list"),
         ([], "which letter"),
+        (["zzz"], "no letter 'zzz'. `billing"),
+        (["recept"], "did you mean 'receipt'? `billing"),
+        (["receipt", "--timezone", "Mars/X"], "--timezone Mars/X: is no time zone"),
+        (["receipt", "--timezone", "Europe/Berlim"], "did you mean 'Europe/Berlin'?"),
+        (["receipt", "--timezone", ""], "is no time zone"),
         (["receipt", "--sample", "99"], "receipt has 3"),
         (["receipt", "--sample", "0"], "--sample"),
     ],
@@ -96,6 +101,19 @@ def test_wrong_usage_is_explained(words: list[str], told: str) -> None:
     result = preview(*words)
     assert result.exit_code == 2
     assert told in result.output
+
+
+@pytest.mark.parametrize(("asked", "written"), [("xx", "en"), ("pt-BR", "en"), ("de-XX", "de"), ("", "en")])
+def test_a_locale_that_there_is_not_is_told(asked: str, written: str) -> None:
+    told = preview("receipt", "--locale", asked, "--json")
+    assert told.exit_code == 0
+    assert json.loads(told.stdout)["locale"] == written
+    assert told.stderr == f"--locale {asked}: there is none (en, de, fr, es, ja): {written} is written\n"
+
+
+@pytest.mark.parametrize("asked", ["de", "fr_ca", "DE-at", "ja-JP"])
+def test_a_locale_that_there_is_needs_no_word(asked: str) -> None:
+    assert preview("receipt", "--locale", asked, "--text").stderr == ""
 
 
 def test_a_damaged_logo_is_a_wrong_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

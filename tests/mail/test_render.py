@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from jobs.mail.brand import Brand
 from jobs.mail.contexts import LETTERS, AccessSuspended, Action, Amount, Money, ReconciliationReport, Usage100
-from jobs.mail.render import Rendered, message, render
+from jobs.mail.render import BREAKS, Rendered, message, render
 from jobs.mail.samples import EUROS, NOON, SAMPLES
 from worker.errors import Refused
 
@@ -260,7 +260,6 @@ BAD = ["\r\nBcc: all@example.com", "\n", "\r", "\v", "\f", "\x00", "\x1c", "\x85
     [
         ("sender", "From"),
         ("recipient", "To"),
-        ("recipient_name", "To"),
         ("message_id", "Message-ID"),
         ("headers", "X-Case"),
         ("letter", "Subject"),
@@ -270,13 +269,27 @@ def test_a_header_that_would_break_is_refused_by_name(field: str, header: str, b
     broken: dict[str, Any] = {
         "sender": f"a{bad}b@c.example",
         "recipient": f"a{bad}b@c.example",
-        "recipient_name": f"a{bad}b",
         "message_id": f"<a{bad}b@c>",
         "headers": {"X-Case": f"a{bad}b"},
         "letter": about(f"a{bad}b"),
     }
     with pytest.raises(Refused, match=f"^{header}: "):
         enveloped(**{field: broken[field]})
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_recipients_name_is_decoration_and_is_cleaned(bad: str) -> None:
+    made = enveloped(recipient_name=f"Ada{bad}Lovelace{bad}")
+    clean = BREAKS.sub(" ", bad)
+    assert recipient(made) == (" ".join(f"Ada{clean}Lovelace{clean}".split()), "ada@example.com")
+    assert read(made)["Bcc"] is None
+
+
+@pytest.mark.parametrize("product", ["Team\r\nBcc: all@example.com", "Team\x0b\u2028Bcc: all@example.com"])
+def test_what_a_subject_tells_is_written_in_one_line(product: str, brand: Brand) -> None:
+    facts = msgspec.to_builtins(msgspec.structs.replace(SAMPLES["trial_ending"][0], product=product))
+    subject = render("trial_ending", facts, locale="en", timezone="UTC", brand=brand).subject
+    assert subject.startswith("Your trial of Team Bcc: all@example.com ends on")
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
@@ -349,3 +362,27 @@ def test_whatever_stands_as_an_address_is_sent_to_or_refused(sender: str, recipi
         except Refused:
             continue
         assert len(email.message_from_bytes(made, policy=SMTP).keys()) == len(enveloped().keys())
+
+
+@pytest.mark.parametrize("name", ["receipt", "usage_80", "usage_100", "partner_invoice"])
+def test_all_letters_tell_a_period_to_its_last_day(name: str, brand: Brand) -> None:
+    told = render(name, msgspec.to_builtins(SAMPLES[name][0]), locale="en", timezone="UTC", brand=brand).text
+    (last,) = re.findall(r"^Period: .* to (.*)$", told, re.MULTILINE)
+    assert last == ("February 28, 2026" if name == "partner_invoice" else "March 31, 2026")
+    if name.startswith("usage"):
+        assert "A new one begins on April 1, 2026." in told
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"), [("final_notice", "RS-2026-0042"), ("reconciliation_report", "billing reconcile --repair")]
+)
+def test_a_phone_breaks_neither_numbers_nor_commands(name: str, whole: str, brand: Brand) -> None:
+    told = render(name, msgspec.to_builtins(SAMPLES[name][0]), locale="en", timezone="UTC", brand=brand)
+    assert re.search(rf'<span class="whole" style="white-space: nowrap;?">{whole}</span>', told.html)
+    assert "whole" not in told.text
+
+
+def test_the_last_notice_does_not_say_that_it_is_the_last_letter(brand: Brand) -> None:
+    """`access_suspended` follows it."""
+    facts = msgspec.to_builtins(SAMPLES["final_notice"][0])
+    assert "This is our last reminder." in render("final_notice", facts, locale="en", timezone="UTC", brand=brand).text

@@ -14,7 +14,7 @@ from jobs.mail.samples import SAMPLES
 from worker.settings import LANGUAGES
 
 VOID = {"meta", "br", "img", "link", "hr"}
-INLINE = {"a", "b"}
+INLINE = {"a", "b", "span"}
 NEEDED = {"html", "head", "body", "title", "h1", "table", "style"}
 
 

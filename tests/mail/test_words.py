@@ -156,6 +156,16 @@ def test_a_moment_tells_its_distance_from_utc(zone: str, told: str) -> None:
     assert words("en", ZoneInfo(zone)).moment(LATE).endswith(told)
 
 
+@pytest.mark.parametrize(
+    ("zone", "first", "last"),
+    [("UTC", "March 1, 2026", "March 31, 2026"), ("America/New_York", "February 28, 2026", "March 31, 2026")],
+)
+def test_a_period_is_told_from_its_first_day_to_its_last(zone: str, first: str, last: str) -> None:
+    begin, end = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
+    read = words("en", ZoneInfo(zone))
+    assert (read.day(begin), read.last_day(end)) == (first, last)
+
+
 def test_small_words() -> None:
     assert plain(words("de").percent(80)) == "80 %"
     assert words("ja").percent(80) == "80%"
@@ -166,6 +176,7 @@ def test_small_words() -> None:
         "1 min 23 s",
         "60 min 0 s",
     ]
+    assert [words("ja").seconds(value) for value in (0, 83, 60_000)] == ["0秒", "1分23秒", "1,000分0秒"]
     assert [words("en").method_name(Method(brand=brand)) for brand in ("visa", "amex", "sepa_debit", "new_method")] == [
         "Visa",
         "American Express",

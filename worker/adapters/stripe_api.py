@@ -8,7 +8,6 @@ import stripe
 
 from worker.deps import assert_outside_transaction
 from worker.errors import Refused, TryLater, Unclear, Unconfigured
-from worker.ports import StripeApi
 from worker.settings import Settings
 
 API_VERSION = "2026-09-30.endive"
@@ -36,6 +35,9 @@ class NoKey:
         """Never answers. Raises Unconfigured."""
         wanted = f"{method.upper()} /v1/{path} as {idempotency_key}, {len(params)} parameters"
         raise Unconfigured(f"{PARKED} (wanted: {wanted})")
+
+    async def close(self) -> None:
+        """Nothing is held open."""
 
 
 def _retry_after(headers: Mapping[str, str] | None) -> timedelta | None:
@@ -99,7 +101,7 @@ class StripeSdk:
         return cast("dict[str, Any]", answer.data)
 
 
-def stripe_api(settings: Settings) -> StripeApi:
+def stripe_api(settings: Settings) -> StripeSdk | NoKey:
     """The API as it is configured."""
     if settings.stripe_secret_key is None:
         return NoKey()

@@ -94,6 +94,7 @@ def upgrade() -> None:
         sa.Column("opened_by", sa.Text(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("amount_cents", sa.BigInteger(), nullable=False),
+        sa.Column("paid_at_opening_cents", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("policy", sa.Text(), nullable=False),
         sa.Column("steps", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("hours", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
@@ -116,6 +117,7 @@ def upgrade() -> None:
         sa.Column("final_action", sa.Text(), nullable=True),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("recovered_cents", sa.BigInteger(), nullable=True),
+        sa.Column("credited_cents", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("recovered_after_step", sa.SmallInteger(), nullable=True),
         sa.CheckConstraint(
             "(status = 'closed') = (outcome IS NOT NULL) AND (status = 'closed') = (closed_at IS NOT NULL)",

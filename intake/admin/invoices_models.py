@@ -1,0 +1,137 @@
+"""The internal API's answers about invoices and documents: the same fields that the commands print with --json."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from intake.admin.models import AuditRow, Limit
+
+Cents = Annotated[int, Field(description="Minor units of the currency beside it.")]
+
+
+class InvoiceListing(BaseModel):
+    """A page of invoices."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Annotated[str | None, Field(description="draft, open, paid, void or uncollectible.")] = None
+    customer: Annotated[str | None, Field(description="cus_…, a partner's key prefix, or an address.")] = None
+    since: str | None = None
+    until: str | None = None
+    limit: Limit = 50
+    after: Annotated[int | None, Field(ge=0, lt=2**63)] = None
+
+
+class DocumentListing(BaseModel):
+    """A page of documents."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Annotated[str | None, Field(description="waiting, stored or dead.")] = None
+    kind: Annotated[str | None, Field(description="invoice, credit_note or receipt.")] = None
+    customer: str | None = None
+    since: str | None = None
+    until: str | None = None
+    limit: Limit = 50
+    after: Annotated[int | None, Field(ge=0, lt=2**63)] = None
+
+
+class InvoiceRow(BaseModel):
+    """An invoice: ours where it has a `kind`, else Stripe's."""
+
+    id: int
+    invoice_number: str | None
+    stripe_invoice_id: str | None
+    kind: str | None
+    status: str | None
+    stripe_customer_id: str | None
+    api_key_prefix: str | None
+    name: str | None
+    email: str | None
+    currency: str | None
+    subtotal_cents: Cents
+    discount_cents: Cents
+    tax_cents: Cents
+    total_cents: Cents
+    amount_due_cents: Cents
+    amount_paid_cents: Cents
+    amount_remaining_cents: Cents
+    dated_at: Annotated[datetime | None, Field(description="When it was finalized, else created.")]
+    due_date: datetime | None
+    paid_at: datetime | None
+    voided_at: datetime | None
+    void_reason: str | None
+    invoice_pdf_url: str | None
+    hosted_invoice_url: str | None
+    document_id: int | None
+    document_status: Annotated[str | None, Field(description="waiting, stored or dead; null: none was written.")]
+    document_reason: str | None
+
+
+class InvoicePage(BaseModel):
+    """Invoices, newest first; `next` is the `after` of the following page."""
+
+    invoices: list[InvoiceRow]
+    next: int | None
+
+
+class InvoiceDetails(InvoiceRow):
+    """An invoice with its lines."""
+
+    line_items: list[dict[str, Any]] | None
+    line_items_complete: bool | None
+    notes: str | None
+    description: str | None
+
+
+class DocumentBase(BaseModel):
+    """An invoice, a credit note or a receipt that was written, or a marked copy."""
+
+    id: int
+    key: str
+    kind: str
+    number: str
+    status: str
+    reason: str | None
+    invoice_id: int | None
+    stripe_invoice_id: str | None
+    stripe_object_id: str | None
+    locale: str
+    currency: str
+    total_cents: Cents
+    stamp: str | None
+    attempts: int
+    job_id: int | None
+    file: str
+    sha256: Annotated[str | None, Field(description="Of the stored bytes.")]
+    size_bytes: int | None
+    copy_of: int | None
+    issued_at: datetime
+    created_at: datetime
+    stored_at: datetime | None
+
+
+class DocumentRow(DocumentBase):
+    """A document with its customer."""
+
+    stripe_customer_id: str | None
+    name: str | None
+    email: str | None
+
+
+class DocumentPage(BaseModel):
+    """Documents, newest first; `next` is the `after` of the following page."""
+
+    documents: list[DocumentRow]
+    next: int | None
+
+
+class InvoiceStory(BaseModel):
+    """An invoice, or a document without one, with all that was written about it."""
+
+    ref: str
+    invoice: InvoiceDetails | None
+    document: DocumentBase | None
+    documents: list[DocumentBase]
+    audit: list[AuditRow]

@@ -1,0 +1,372 @@
+"""`billing invoices`: what was invoiced, the PDFs as they are stored, and invoices that are written by hand."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.text import Text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db import documents
+from db.documents import StoredDocument
+from db.operators import invoices
+from db.operators.actions import NotAllowedError, write_audit
+from db.operators.filters import page_size
+from db.operators.invoices import DocumentFilter, InvoiceFilter
+from intake.commands import render
+from intake.commands.connect import NO, USAGE, actor, ask, fail, ring
+from intake.commands.invoices_pages import document_page, documents_listing, listing, story_page
+from intake.commands.options import AsJson, DryRun, Limit, Since, Until, Who, Why
+from intake.documents import file_name_of
+from intake.dunning import Times, hand
+from intake.invoices import document_json, document_of, link_of, ready, shown, story, story_of
+from worker.adapters.storage import storage
+from worker.clock import SystemClock, business_clock
+from worker.errors import Refused, TryLater
+from worker.settings import load_settings
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(seconds=60)
+"""How long `rerender -o` waits for a worker to render the copy."""
+
+LOOK = 0.5
+"""Seconds between two looks whether it is there."""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Invoices and their PDFs: list, show, pdf, link, documents, issue, void, rerender.",
+    epilog="Example: billing invoices pdf INV-2026-0001 -o invoice.pdf",
+)
+
+Ref = Annotated[str, typer.Argument(metavar="ID", help="Our number, our id, Stripe's id (in_…, cn_…, ch_…), or a key.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the PDF; - is standard output.")]
+Customer = Annotated[str | None, typer.Option(help="cus_…, a partner's key prefix, or an address.")]
+
+
+def _times() -> Times:
+    return Times(SystemClock(), business_clock(load_settings().billing_clock_file))
+
+
+@app.command("list")
+def list_(
+    *,
+    status: Annotated[str | None, typer.Option(help="draft, open, paid, void or uncollectible.")] = None,
+    customer: Customer = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The newest invoices that match, ours and Stripe's: whose, how much, how each stands, and its PDF.
+
+    Example: billing invoices list --status open --since 30d
+    """
+    times = _times()
+
+    async def work(engine: AsyncEngine, _: datetime) -> list[dict[str, Any]]:
+        wanted = InvoiceFilter.read(now=times.now(), status=status, customer=customer, since=since, until=until)
+        async with engine.connect() as conn:
+            return await invoices.list_invoices(conn, wanted, limit=page_size(limit))
+
+    found = [shown(row) for row in ask(work)]
+    if as_json:
+        render.print_json(found)
+    else:
+        listing(render.console(), found)
+
+
+@app.command("documents")
+def documents_(
+    *,
+    status: Annotated[str | None, typer.Option(help="waiting, stored or dead.")] = None,
+    kind: Annotated[str | None, typer.Option(help="invoice, credit_note or receipt.")] = None,
+    customer: Annotated[str | None, typer.Option(help="cus_…, or an address.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The newest documents that match: invoices, credit notes, receipts and copies, and why one was parked.
+
+    Example: billing invoices documents --status dead
+    """
+    times = _times()
+
+    async def work(engine: AsyncEngine, _: datetime) -> list[dict[str, Any]]:
+        wanted = DocumentFilter.read(
+            now=times.now(), status=status, kind=kind, customer=customer, since=since, until=until
+        )
+        async with engine.connect() as conn:
+            return await invoices.list_documents(conn, wanted, limit=page_size(limit))
+
+    found = [shown(row) for row in ask(work)]
+    if as_json:
+        render.print_json(found)
+    else:
+        documents_listing(render.console(), found)
+
+
+@app.command()
+def show(ref: Ref, *, as_json: AsJson = False) -> None:
+    """One invoice with its sums, lines, documents, and what operators did.
+
+    Example: billing invoices show in_1Q2w3e4r
+    """
+
+    async def work(engine: AsyncEngine, _: datetime) -> dict[str, Any]:
+        async with engine.connect() as conn:
+            return await story(conn, ref)
+
+    found = ask(work)
+    if as_json:
+        render.print_json(found)
+    else:
+        story_page(render.console(), found)
+
+
+def _refusals(work: Callable[[AsyncEngine, datetime], Awaitable[T]], *, code: int = NO) -> T:
+    """Do `work`; what is refused, or must wait, is told in words."""
+    try:
+        return ask(work)
+    except (Refused, TryLater) as error:
+        fail(error.reason, code)
+
+
+async def _document(engine: AsyncEngine, ref: str) -> StoredDocument:
+    async with engine.connect() as conn:
+        return document_of(await invoices.find(conn, ref))
+
+
+async def _bytes(document: StoredDocument) -> bytes:
+    """The stored bytes, checked. Raises NotAllowedError, TryLater, Refused."""
+    from jobs.invoices.stored import pdf_of  # noqa: PLC0415 - listings need no business
+
+    settings = load_settings()
+    files = storage(settings.storage_url, settings.billing_home)
+    try:
+        return await pdf_of(files, ready(document))
+    finally:
+        await files.close()
+
+
+def _write(content: bytes, out: Path | None, name: str) -> str:
+    """Write a PDF to `out`, by default under its own name here. Returns where it is. Exits 1 rather than overwrite."""
+    if out is not None and str(out) == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return "-"
+    target = out or Path(name.replace("/", "-"))
+    if out is None and target.exists() and target.read_bytes() != content:
+        fail(f"{target} is there already, and is something else: choose another name with -o", NO)
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        fail(f"{target} cannot be written: {error.strerror}", USAGE)
+    return str(target)
+
+
+@app.command()
+def pdf(
+    ref: Ref,
+    *,
+    out: Out = None,
+    link: Annotated[bool, typer.Option("--link", help="Print a link for the customer instead.")] = False,
+) -> None:
+    """Fetch the PDF as it was issued, and print the file's name. Its SHA-256 is checked.
+
+    Example: billing invoices pdf INV-2026-0001 -o - > invoice.pdf
+    """
+    if link:
+        _link(ref)
+        return
+
+    async def work(engine: AsyncEngine, _: datetime) -> tuple[bytes, str]:
+        document = await _document(engine, ref)
+        return await _bytes(document), file_name_of(document)
+
+    content, name = _refusals(work)
+    where = _write(content, out, name)
+    if where != "-":
+        typer.echo(where)
+
+
+@app.command("link")
+def link_(ref: Ref) -> None:
+    """Print a signed link to the PDF, for the customer; it works for BILLING_LINK_DAYS.
+
+    Example: billing invoices link in_1Q2w3e4r
+    """
+    _link(ref)
+
+
+def _link(ref: str) -> None:
+    async def work(engine: AsyncEngine, now: datetime) -> tuple[str, bool]:
+        return link_of(await _document(engine, ref), load_settings(), now)
+
+    made, whole = ask(work)
+    typer.echo(made)
+    if not whole:
+        typer.echo("this is the path at the public door: set BILLING_PUBLIC_URL to have the whole link", err=True)
+
+
+@app.command()
+def rerender(
+    ref: Ref, *, out: Out = None, why: Why = None, who: Who = None, dry_run: DryRun = False, as_json: AsJson = False
+) -> None:
+    """Have a copy rendered from what was frozen, by today's template, marked as a copy. What was issued stays.
+
+    Tells whether the original's stored bytes are still those that were issued. With -o it waits for the copy.
+
+    Example: billing invoices rerender INV-2026-0001 -o copy.pdf --why 'the logo was missing'
+    """
+    from jobs.invoices.rerender import rerender as stage_copy  # noqa: PLC0415 - listings need no business
+
+    times = _times()
+
+    async def work(engine: AsyncEngine, _: datetime) -> tuple[StoredDocument, str, StoredDocument]:
+        original = await _document(engine, ref)
+        try:
+            await _bytes(original)
+            sound = "the original is as it was issued"
+        except (Refused, TryLater) as error:
+            sound = f"the original cannot be had: {error.reason}"
+        except NotAllowedError as error:
+            sound = str(error).partition("\n")[0]
+        async with hand(engine, times, dry_run=dry_run) as tx:
+            made = await stage_copy(tx, original)
+            details = {"copy": made}
+            await write_audit(tx.conn, actor(who, why), "invoices.rerender", original.key, now=tx.now, details=details)
+            copy = await documents.get(tx.conn, made)
+            rings = set[str]() if dry_run else tx.rings
+        await ring(*rings)
+        assert copy is not None
+        return original, sound, copy
+
+    original, sound, copy = _refusals(work)
+    if not dry_run and out is not None:
+        content = _refusals(lambda engine, _: _awaited(engine, copy.id))
+        _write(content, out, file_name_of(copy))
+    if as_json:
+        told = {"original": document_json(original), "sound": sound, "copy": document_json(copy), "dry_run": dry_run}
+        render.print_json(told)
+        return
+    words = "a copy would be staged; nothing was changed" if dry_run else f"the copy is {copy.key}"
+    render.console().print(Text(f"{sound}; {words}"))
+
+
+async def _awaited(engine: AsyncEngine, document_id: int) -> bytes:
+    """The PDF of a document that a worker is about to render. Raises TryLater when none does so in time."""
+    for _ in range(int(PATIENCE.total_seconds() / LOOK)):
+        async with engine.connect() as conn:
+            found = await documents.get(conn, document_id)
+        if found is not None and (found.sha256 is not None or found.status == "dead"):
+            return await _bytes(found)
+        await asyncio.sleep(LOOK)
+    raise TryLater(f"document {document_id} is not rendered yet: is a worker alive? (`billing status`)")
+
+
+@app.command()
+def void(
+    ref: Ref,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the invoice, and in the audit log.")],
+    who: Who = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Void an invoice of ours that nobody has paid: its number stays, and a copy marked void is written.
+
+    Example: billing invoices void INV-2026-0001 --reason 'the wrong company was invoiced'
+    """
+    from jobs.invoices.void import void as make_void  # noqa: PLC0415 - listings need no business
+
+    times = _times()
+
+    async def work(engine: AsyncEngine, _: datetime) -> tuple[dict[str, Any], bool]:
+        async with hand(engine, times, dry_run=dry_run) as tx:
+            found = await invoices.find(tx.conn, ref)
+            if found.invoice is None:
+                raise NotAllowedError([f"{found.target} is no invoice"])
+            changed = await make_void(tx, found.invoice["id"], reason=reason)
+            if changed:
+                by = actor(who, reason)
+                await write_audit(tx.conn, by, "invoices.void", found.target, now=tx.now)
+            told = await story_of(tx.conn, await invoices.of_id(tx.conn, found.invoice["id"]))
+            rings = set[str]() if dry_run else tx.rings
+        await ring(*rings)
+        return told, changed
+
+    told, changed = _refusals(work)
+    if as_json:
+        render.print_json({**told, "changed": changed, "dry_run": dry_run})
+        return
+    page = render.console()
+    words = "would be voided; nothing was changed" if dry_run else "is void now"
+    page.print(Text(f"{told['ref']} {words if changed else 'was void already'}"))
+    story_page(page, told)
+
+
+@app.command()
+def issue(
+    file: Annotated[Path, typer.Argument(help="The invoice as JSON (docs/documents.md); - is standard input.")],
+    *,
+    out: Out = None,
+    why: Why = None,
+    who: Who = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Issue an invoice that was written by hand: it is checked, numbered, and mailed with its PDF.
+
+    With --dry-run only its lines and sums are printed, and -o has a PDF that is marked as a draft.
+
+    Example: billing invoices issue order.json --dry-run -o draft.pdf
+    """
+    from intake.commands import invoices_issue  # noqa: PLC0415 - listings need no business
+
+    raw = _read(file)
+    if dry_run:
+        document, content = _refusals(lambda _, now: invoices_issue.draft(raw, now, pdf=out is not None), code=USAGE)
+        where = _write(content, out, "draft.pdf") if content is not None else None
+        if as_json:
+            render.print_json({"document": invoices_issue.as_json(document), "dry_run": True, "file": where})
+        elif where != "-":
+            page = render.console()
+            document_page(page, document)
+            page.print(Text(f"this is a draft: nothing was issued{f'; see {where}' if where else ''}"))
+        return
+    times = _times()
+
+    async def work(engine: AsyncEngine, _: datetime) -> tuple[invoices_issue.Issued, dict[str, Any]]:
+        async with hand(engine, times) as tx:
+            made = await invoices_issue.issue_by_hand(tx, raw, load_settings(), actor(who, why))
+            told = await story_of(tx.conn, await invoices.of_id(tx.conn, made.invoice_id))
+            rings = tx.rings
+        await ring(*rings)
+        return made, told
+
+    made, told = _refusals(work, code=USAGE)
+    if out is not None and made.document_id is not None:
+        document_id = made.document_id
+        _write(_refusals(lambda engine, _: _awaited(engine, document_id)), out, f"{made.number}.pdf")
+    if as_json:
+        render.print_json({**told, "new": made.new, "dry_run": False})
+        return
+    page = render.console()
+    said = f"issued as {made.number}" if made.new else f"was issued before, as {made.number}: nothing was done"
+    page.print(Text(said, style="bold"))
+    story_page(page, told)
+
+
+def _read(file: Path) -> bytes:
+    if str(file) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        fail(f"{file} cannot be read: {error.strerror}", USAGE)

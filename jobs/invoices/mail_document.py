@@ -1,0 +1,71 @@
+"""A document that is stored goes to its customer by mail, once, with its PDF attached."""
+
+import msgspec
+
+from db import issuing
+from db.documents import StoredDocument
+from db.money import Money
+from jobs.invoices.document import Document, Kind
+from jobs.mail.contexts import Amount, Days, Line, PartnerInvoice
+from jobs.mail.letters import Recipient, stage_letter
+from worker.deps import Tx
+
+MOST_LINES = 30
+"""A letter with more lines than that tells the sum only: the PDF has them all."""
+
+USAGE = frozenset({"partner", "overage"})
+"""The kinds of invoice whose letter speaks of the use of the API."""
+
+
+async def stage_mail(tx: Tx, document: StoredDocument) -> int | None:
+    """Stage the letter that takes `document` to its customer. None: it has one already, or nobody is to have it.
+
+    An invoice that was voided before its PDF was there is not sent. Credit notes and receipts have no letter of ours.
+    """
+    if document.kind != Kind.INVOICE:
+        return None
+    says = msgspec.convert(document.content, Document)
+    if says.buyer.email is None or says.due_on is None:
+        return None
+    kind = None
+    if document.invoice_id is not None:
+        status, kind = await issuing.status(tx.conn, document.invoice_id)
+        if status == "void":
+            return None
+    return await stage_letter(
+        tx,
+        "partner_invoice",
+        letter(says, of_usage=kind in USAGE),
+        key=f"document/{document.id}",
+        to=Recipient(says.buyer.email, says.buyer.name, says.locale, says.timezone, document.user_id),
+        occurred_at=tx.now,  # the news is that it can be read: an invoice that waited for its storage is no old news
+        stripe_invoice_id=document.stripe_invoice_id,
+        document_ids=[document.id],
+    )
+
+
+def letter(says: Document, *, of_usage: bool) -> PartnerInvoice:
+    """What the letter about an invoice tells: lines, discounts and credits that add up to what is due."""
+    assert says.due_on is not None
+
+    def amount(minor: int) -> Amount:
+        return Amount.of(Money(minor, says.currency))
+
+    off = [each for each in (*says.discounts, *says.credits) if each.minor]
+    lines = [Line(description=line.description, amount=amount(line.amount_minor)) for line in says.lines]
+    lines += [Line(description=each.name, amount=amount(-each.minor)) for each in off]
+    added = sum(tax.amount_minor for tax in says.taxes if not tax.inclusive)
+    period = None
+    if of_usage and says.period is not None:
+        period = Days.of(says.period.start, says.period.end, says.timezone)
+    return PartnerInvoice(
+        name=says.buyer.name,
+        number=says.number,
+        amount=amount(says.due_minor),
+        link=says.pay_url,
+        period=period,
+        due_on=says.due_on,
+        lines=lines if len(lines) <= MOST_LINES else [],
+        tax=amount(added) if added else None,
+        attached=True,
+    )
