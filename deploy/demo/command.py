@@ -21,6 +21,7 @@ from deploy.demo.company import NAME, TRADE, found
 from deploy.demo.director import Director, StuckError, first_of_month, later, split
 from deploy.demo.improvise import Improviser
 from deploy.demo.ledger import Ledger
+from deploy.demo.look import look as open_left
 from deploy.demo.screen import Screen
 from deploy.demo.shop import Shop
 from deploy.demo.site import Site
@@ -178,6 +179,9 @@ def demo(
     once: Annotated[
         bool, typer.Option("--once", help="Play twelve months and four weeks, print a summary, and end.")
     ] = False,
+    look: Annotated[
+        bool, typer.Option("--look", help="Open what the last demo has left; no worker runs, the clock stands.")
+    ] = False,
     chaos: Annotated[
         bool, typer.Option("--chaos", help="Kill, wipe, delay, duplicate and shuffle meanwhile, by the seed.")
     ] = False,
@@ -204,6 +208,8 @@ def demo(
     stop_on_signals(stopping)
     # What is set for a real deployment is not even read, so it may also be wrong.
     wished = checked_settings(**dict.fromkeys(sites.ASIDE), stripe_mode="test")
+    if look:
+        raise typer.Exit(open_left(wished, wished.billing_home, stopping))
     chosen = seed if seed is not None else random.SystemRandom().randrange(1, 100_000)
     wishes = Wishes(once=once, chaos=chaos, speed=speed, seed=chosen, customers=customers)
     try:

@@ -3,15 +3,12 @@
 import logging
 import threading
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from deploy.demo import site as sites
 from deploy.demo.company import NAME
 from deploy.demo.screen import Screen
-from intake.commands.common import checked_settings, wrong_usage
-from intake.commands.machine import TICK, Machine, begin, doors, stop_on_signals
+from intake.commands.common import wrong_usage
+from intake.commands.machine import TICK, Machine, begin, doors
 from worker.home import HomeInUseError
 from worker.settings import Settings
 from worker.telemetry import configure_logging
@@ -20,21 +17,6 @@ log = logging.getLogger(__name__)
 
 NOWHERE = "http://127.0.0.1:1"
 """The simulated Stripe is gone, with its books."""
-
-
-def main(
-    home: Annotated[Path | None, typer.Option(help="Where BILLING_HOME is; default: as set, else `.billing`.")] = None,
-) -> None:
-    """Open what the last `billing demo` has left: its books and dashboard, at the time at which its story ended.
-
-    No worker runs: nothing more is sent, charged or dunned, whatever day it is. Ctrl-C ends it.
-
-    Example: python -m deploy.demo.look
-    """
-    stopping = threading.Event()
-    stop_on_signals(stopping)
-    wished = checked_settings(**dict.fromkeys(sites.ASIDE), stripe_mode="test")
-    raise typer.Exit(look(wished, home or wished.billing_home, stopping))
 
 
 def look(wished: Settings, billing_home: Path, stopping: threading.Event) -> int:
@@ -71,9 +53,5 @@ def _tell_where(screen: Screen, site: sites.Site, machine: Machine) -> None:
     screen.say(f"company    {NAME}, as the story left it; nothing goes on, no letter is sent")
     screen.say(f"dashboard  {where.address(where.admin)}  token {site.token}")
     screen.say(f"mailbox    {site.mailbox}")
-    screen.say(f"commands   BILLING_HOME={site.home.path} BILLING_CLOCK_FILE={site.clock} billing dunning list")
+    screen.say(f"commands   BILLING_HOME={site.home.path} billing dunning list")
     screen.say(f"ready {where.address(where.public)}", "bold green")
-
-
-if __name__ == "__main__":
-    typer.run(main)

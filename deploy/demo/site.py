@@ -11,13 +11,10 @@ from deploy.demo.company import NAME
 from worker import processes
 from worker.embedded import POSTGRES_BIN
 from worker.home import Home
-from worker.settings import Settings
+from worker.settings import DEMO_MARK, Settings
 
 FOLDER = "demo"
 """The demo's home within BILLING_HOME."""
-
-MARK = "DEMO"
-"""The file that says that a folder is the demo's, and may be emptied."""
 
 MARKED = "`billing demo` lives here, and empties this folder each time it starts.\n"
 
@@ -103,11 +100,11 @@ def prepare(billing_home: Path) -> Site:
     """
     path = billing_home.expanduser().resolve() / FOLDER
     found = [file.name for file in path.iterdir()] if path.exists() else []
-    if found and MARK not in found:
+    if found and DEMO_MARK not in found:
         raise NotOursError(f"{path} is not empty and not a demo's: move it away, or set BILLING_HOME to another folder")
     home = Home(path)
     home.lock()
-    (path / MARK).write_text(MARKED)
+    (path / DEMO_MARK).write_text(MARKED)
     _end_leftovers(home)
     _empty(path)
     signing, _ = home.secret("stripe_webhook_secret", prefix="whsec_")
@@ -125,7 +122,7 @@ def reopen(billing_home: Path) -> Site:
     """
     path = billing_home.expanduser().resolve() / FOLDER
     home = Home(path)
-    if not all((path / name).exists() for name in (MARK, CLOCK, "postgres")):
+    if not all((path / name).exists() for name in (DEMO_MARK, CLOCK, "postgres")):
         raise NothingPlayedError(f"no demo was played in {path}: `billing demo --once` plays one")
     home.lock()
     _end_leftovers(home)
@@ -141,7 +138,7 @@ def _end_leftovers(home: Home) -> None:
 
 def _empty(path: Path) -> None:
     for file in path.iterdir():
-        if file.name in {MARK, RUN}:
+        if file.name in {DEMO_MARK, RUN}:
             continue
         if file.is_dir() and not file.is_symlink():
             shutil.rmtree(file)

@@ -110,7 +110,7 @@ def show(screen: Screen, told: Outcome) -> None:
     table.add_row("seconds", f"{told.seconds:,.1f}")
     table.add_row("seed", str(told.seed))
     screen.show(table)
-    screen.say(f"mailbox: {told.mailbox} (look at it by `python -m deploy.demo.look`)")
+    screen.say(f"mailbox: {told.mailbox} (look at it by `billing demo --look`)")
     for line in fates.lines(told.fates, told.mailbox):
         screen.say(line)
     for difference in told.differences[:SHOWN]:

@@ -9,6 +9,7 @@ import typer
 from intake.commands.common import checked_settings, wrong_usage
 from intake.commands.machine import TICK, Machine, begin, doors, stop_on_signals, tell
 from worker.home import Home, HomeInUseError
+from worker.settings import DEMO_MARK
 from worker.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ def up(
         home.lock()
     except (HomeInUseError, OSError) as error:
         wrong_usage(str(error))
+    if (home.path / DEMO_MARK).is_file():
+        wrong_usage(f"{home.path} holds what a demo has played, at its own time: `billing demo --look` opens it")
     machine = Machine(settings, home, doors(host, port, admin_port), stopping)
     try:
         if begin(machine, workers):

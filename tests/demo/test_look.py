@@ -25,10 +25,10 @@ def bare() -> dict[str, str]:
 
 @contextmanager
 def looking(home: Path) -> Generator["subprocess.Popen[str]"]:
-    """`python -m deploy.demo.look`, where the environment points to something real."""
+    """`billing demo --look`, where the environment points to something real."""
     real = {"DATABASE_URL": "postgresql://genuine/books", "MAIL_URL": "smtp://genuine", "BILLING_HOME": str(home)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "deploy.demo.look"],
+        [sys.executable, "-m", "intake.cli", "demo", "--look"],
         env=bare() | real,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -77,6 +77,18 @@ def test_it_shows_the_books_and_nothing_goes_on(tmp_path: Path, played: sites.Si
         assert json.loads(found.stdout)["workers"] == []
         roles = [child.cmdline()[3] for child in psutil.Process(process.pid).children() if "-m" in child.cmdline()]
         assert sorted(roles) == ["admin", "intake"]
+        shown = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from worker.settings import load_settings; print(load_settings().billing_clock_file)",
+            ],
+            env=bare() | dict(each.split("=", 1) for each in variables),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown.stdout.strip() == str(played.clock)
         with looking(tmp_path / "home") as second:
             assert second.wait(60) == 2
     assert process.returncode == 0
@@ -90,3 +102,16 @@ def test_where_none_was_played_it_says_so(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert "billing demo --once" in told
     assert not (tmp_path / "home" / "demo").exists()
+
+
+def test_up_does_not_go_on_with_it(played: sites.Site) -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "intake.cli", "up"],
+        env=bare() | {"BILLING_HOME": str(played.home.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert refused.returncode == 2
+    assert "billing demo --look" in refused.stderr
