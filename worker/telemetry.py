@@ -48,7 +48,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b([sr]k)_[A-Za-z0-9_]{6,}"), rf"\1_{SECRET}"),
     (re.compile(r"(_secret)_[A-Za-z0-9]{6,}"), rf"\1_{SECRET}"),
     (re.compile(r"\b(sendgrid://)[^\s\"'\[]+"), rf"\1{SECRET}"),
-    (re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://[^\s:/\"']*:)(?!\[secret\]@)[^\s/\"']+@"), rf"\1{SECRET}@"),
+    (re.compile(r"([A-Za-z][A-Za-z0-9+.\-]{0,30}://[^\s:/\"']*:)(?!\[secret\]@)[^\s/\"']+@"), rf"\1{SECRET}@"),
     (re.compile(r"(?i)\b(Bearer|Basic) +(?!\[)[A-Za-z0-9._~+/=\-]{6,}"), rf"\1 {SECRET}"),
 )
 

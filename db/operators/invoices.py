@@ -141,7 +141,8 @@ _ONE = text(f"SELECT {_COLUMNS}, i.line_items, i.line_items_complete, i.notes, i
 _NAMED = text(
     """
     SELECT id, stripe_invoice_id, invoice_number FROM invoices
-    WHERE stripe_invoice_id = :ref OR invoice_number = :ref OR stripe_number = :ref OR id = CAST(:id AS bigint)
+    WHERE stripe_invoice_id = :ref OR invoice_number = :ref OR stripe_number = :ref OR own_key = :ref
+       OR id = CAST(:id AS bigint)
     ORDER BY id
     """
 )
@@ -207,7 +208,7 @@ class Found:
 
 
 async def find(conn: AsyncConnection, ref: str) -> Found:
-    """The invoice or document of a name: our number, our id, Stripe's id (`in_…`, `cn_…`, `ch_…`), a document's key.
+    """The invoice or document of a name: our number, our id, Stripe's id (`in_…`, `cn_…`, `ch_…`), a key.
 
     Raises UnknownIdsError, and NotAllowedError when several things have this name.
     """

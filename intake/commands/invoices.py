@@ -228,15 +228,16 @@ def rerender(
 
     times = _times()
 
-    async def work(engine: AsyncEngine, _: datetime) -> tuple[StoredDocument, str, StoredDocument]:
+    async def work(engine: AsyncEngine, _: datetime) -> tuple[StoredDocument, str, bool, StoredDocument]:
         original = await _document(engine, ref)
+        intact = False
         try:
             await _bytes(original)
-            sound = "the original is as it was issued"
+            sound, intact = "the original is as it was issued", True
         except (Refused, TryLater) as error:
             sound = f"the original cannot be had: {error.reason}"
-        except NotAllowedError as error:
-            sound = str(error).partition("\n")[0]
+        except NotAllowedError as error:  # it is not rendered yet: there is nothing that could have changed
+            sound, intact = str(error).partition("\n")[0], True
         async with hand(engine, times, dry_run=dry_run) as tx:
             made = await stage_copy(tx, original)
             details = {"copy": made}
@@ -245,18 +246,20 @@ def rerender(
             rings = set[str]() if dry_run else tx.rings
         await ring(*rings)
         assert copy is not None
-        return original, sound, copy
+        return original, sound, intact, copy
 
-    original, sound, copy = _refusals(work)
+    original, sound, intact, copy = _refusals(work)
     if not dry_run and out is not None:
         content = _refusals(lambda engine, _: _awaited(engine, copy.id))
         _write(content, out, file_name_of(copy))
     if as_json:
         told = {"original": document_json(original), "sound": sound, "copy": document_json(copy), "dry_run": dry_run}
         render.print_json(told)
-        return
-    words = "a copy would be staged; nothing was changed" if dry_run else f"the copy is {copy.key}"
-    render.console().print(Text(f"{sound}; {words}"))
+    else:
+        words = "a copy would be staged; nothing was changed" if dry_run else f"the copy is {copy.key}"
+        render.console().print(Text(f"{sound}; {words}"))
+    if not intact:
+        raise typer.Exit(NO)
 
 
 async def _awaited(engine: AsyncEngine, document_id: int) -> bytes:
@@ -345,9 +348,10 @@ def issue(
     async def work(engine: AsyncEngine, _: datetime) -> tuple[invoices_issue.Issued, dict[str, Any]]:
         async with hand(engine, times) as tx:
             made = await invoices_issue.issue_by_hand(tx, raw, load_settings(), actor(who, why))
-            told = await story_of(tx.conn, await invoices.of_id(tx.conn, made.invoice_id))
             rings = tx.rings
-        await ring(*rings)
+        await ring(*rings)  # nobody waits for the number's series while the story is told
+        async with engine.connect() as conn:
+            told = await story_of(conn, await invoices.of_id(conn, made.invoice_id))
         return made, told
 
     made, told = _refusals(work, code=USAGE)

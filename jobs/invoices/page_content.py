@@ -178,7 +178,7 @@ def _row(line: Line, d: Document, words: PageWords, _: Say, columns: Columns) ->
 
 def _ways(d: Document, _: Say, stamp: Stamp | None) -> list[Way]:
     ways: list[Way] = []
-    if d.kind is not Kind.INVOICE or d.due_minor <= 0 or stamp in {Stamp.VOID, Stamp.PAID}:
+    if d.kind is not Kind.INVOICE or d.due_minor <= 0 or stamp in {Stamp.VOID, Stamp.PAID, Stamp.DRAFT}:
         return ways
     url = d.pay_url
     if url and urlsplit(url).scheme in {"https", "http"}:

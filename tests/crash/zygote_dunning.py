@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.events.kit import Json
 from tests.lives.driver import clear
 
 MOST_POINTS = 500
+WEEK = timedelta(days=7)
 START = datetime(2026, 3, 3, 14, 30, tzinfo=UTC)
 FINISH = (
     "UPDATE queue SET lease_until = now() - interval '1 second' WHERE lease_token IS NOT NULL",
@@ -71,23 +72,25 @@ class KeptStripe(SmallStripe):
         return answer
 
 
-def scene_at(url: str, stripe: KeptStripe) -> Scene:
-    return Scene(create_engine(url), MovedClock(START), stripe)
+def scene_at(url: str, stripe: KeptStripe, at: datetime = START) -> Scene:
+    return Scene(create_engine(url), MovedClock(at), stripe)
 
 
 async def reset(url: str, stripe: KeptStripe, action: str) -> None:
-    """A case whose next step is due: its last one with `action`, or its first with a letter only."""
+    """A case whose last step is due, with `action`; a week ago its first one was taken."""
     stripe.things, stripe.acts, stripe.answers = {}, [], {}
-    scene = scene_at(url, stripe)
+    scene = scene_at(url, stripe, START - WEEK)
     await clear(scene.engine)
-    steps = [{"day": 0, "letter": "payment_failed"}]
+    last = {"day": WEEK.days, "letter": "final_notice"}
     if action != "none":
-        steps = [{"day": 0, "letter": "access_suspended", "action": action}]
+        last |= {"letter": "access_suspended", "action": action}
+    steps = [{"day": 0, "letter": "payment_failed"}, last]
     async with scene.deps.tx() as tx:
         await tx.conn.exec_driver_sql("DELETE FROM dunning_policies")
         await put(tx.conn, read_policy({"name": action, "steps": steps}), ADA, now=tx.now)
     await scene.begin()
     await scene.fail()
+    await scene.work()
     stripe.save()
     await scene.engine.dispose()
 

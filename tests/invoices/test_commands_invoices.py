@@ -194,6 +194,12 @@ async def test_a_file_that_cannot_be_read(billing: Billing, tmp_path: Path) -> N
     assert (result.exit_code, "cannot be read" in result.stderr) == (2, True)
 
 
+async def test_an_order_is_found_by_its_key(billing: Billing, order: Path) -> None:
+    written(order, ORDER | {"key": "order/4711"})
+    number = (await told(billing, "issue", str(order)))["invoice"]["invoice_number"]
+    assert (await told(billing, "show", "order/4711"))["invoice"]["invoice_number"] == number
+
+
 async def test_a_copy_is_staged_and_the_original_looked_at(billing: Billing, ledger: InvoiceBooks, order: Path) -> None:
     made = await told(billing, "issue", str(order))
     number = made["invoice"]["invoice_number"]

@@ -203,3 +203,13 @@ def test_a_label_of_an_event_type_is_bounded() -> None:
     labels = {telemetry.bounded_type(f"another.type{number}") for number in range(2 * telemetry.MAX_TYPES)}
     assert len(labels) <= telemetry.MAX_TYPES + 1
     assert telemetry.bounded_type("Odd Type") == "other"
+
+
+@pytest.mark.parametrize("piece", ["W", "a-", "a.b+", "_secret_", "a://", "1"])
+def test_a_text_without_an_end_is_redacted_in_its_time(piece: str) -> None:
+    text = piece * (1_000_000 // len(piece))  # by a pattern that starts anew at each letter it would take hours
+    assert redact(text) == text
+
+
+def test_the_password_of_a_url_after_a_long_word() -> None:
+    assert "hunter2" not in redact(f"{'x' * 100}postgresql://billing:hunter2@db/billing")
