@@ -43,6 +43,7 @@ _DRAFT = text(
     INSERT INTO invoices ({_COLUMNS}, status, livemode, line_items_complete, stripe_created_at, updated_at)
     SELECT {_COLUMNS}, 'draft', :livemode, true, :now, :now
     FROM jsonb_populate_recordset(NULL::invoices, CAST(CAST(:rows AS text) AS jsonb))
+    ORDER BY own_key
     ON CONFLICT (own_key) WHERE own_key IS NOT NULL DO NOTHING
     RETURNING own_key, id
     """  # noqa: S608 - names of our own
@@ -50,7 +51,12 @@ _DRAFT = text(
 
 
 async def draft(conn: AsyncConnection, new: Sequence[NewInvoice], *, livemode: bool, now: datetime) -> dict[str, int]:
-    """Write invoices without their numbers. Returns the ids by `own_key`, without those that were there before."""
+    """Write invoices without their numbers. Returns the ids by `own_key`, without those that were there before.
+
+    Whoever writes the same key waits for the other to end. All keys of a call are written in one order, so that two
+    batches never wait for each other; a transaction that calls this twice, or after `numbering.take`, might: so issue
+    once in a transaction.
+    """
     rows = msgspec.json.encode(new).decode()
     return {row[0]: row[1] for row in await conn.execute(_DRAFT, {"rows": rows, "livemode": livemode, "now": now})}
 
@@ -105,11 +111,11 @@ async def locked(conn: AsyncConnection, invoice_id: int) -> OwnInvoice | None:
 
 
 async def void(conn: AsyncConnection, invoice_id: int, *, reason: str, now: datetime) -> None:
-    """It is not to be paid; its number stays."""
+    """It is not to be paid; its number stays, and its key is free for another invoice about the same thing."""
     await conn.execute(
         text(
             "UPDATE invoices SET status = 'void', voided_at = :now, void_reason = :reason, amount_remaining_cents = 0,"
-            " updated_at = :now WHERE id = :id"
+            " own_key = own_key || '#void-' || id, updated_at = :now WHERE id = :id"
         ),
         {"id": invoice_id, "reason": reason, "now": now},
     )

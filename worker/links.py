@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import urlencode
 
-from worker.settings import LINK_SECRET, Settings
+from worker.settings import Settings
 
 PATH: Final = "/documents"
 """Of the public door; a document's id follows."""
@@ -28,14 +28,10 @@ class Verdict(StrEnum):
 
 
 def link_secrets(settings: Settings) -> tuple[bytes, ...]:
-    """The secrets of BILLING_LINK_SECRET, the one that signs first; several while it is rolled.
-
-    One that is too short is left out, as if it were not there: `billing doctor` tells of it.
-    """
+    """The secrets of BILLING_LINK_SECRET, the one that signs first; several while it is rolled."""
     if settings.billing_link_secret is None:
         return ()
-    parts = (part.strip() for part in settings.billing_link_secret.get_secret_value().split(","))
-    return tuple(part.encode() for part in parts if len(part) >= LINK_SECRET)
+    return tuple(part.strip().encode() for part in settings.billing_link_secret.get_secret_value().split(","))
 
 
 def signature(document_id: int, expires: int, secret: bytes) -> str:

@@ -12,8 +12,8 @@ from db.models.base import Base
 class IssuedDocument(Base):
     """One invoice, credit note or receipt, or a marked copy. What it says and its stored bytes never change.
 
-    `key` tells what it is for (`invoice/17`, `receipt/ch_…`, `copy/…`): issuing it twice is issuing it once. A trigger
-    refuses to change what was issued (migration 0004).
+    `key` tells what it is for (`invoice/17`, `receipt/ch_…`, `copy/…`): issuing it twice is issuing it once. Triggers
+    refuse to change or remove what was issued, here and in the two tables below (migration 0004).
     """
 
     __tablename__ = "documents"
@@ -92,7 +92,10 @@ class DocumentAsset(Base):
 
 
 class InvoiceSeries(Base):
-    """Where a series of numbers stands in a year. The row is locked until the invoice of the number taken is there."""
+    """Where a series of numbers stands in a year. The row is locked until the invoice of the number taken is there.
+
+    A transaction that takes numbers and does not give each of them to an invoice is refused at its end.
+    """
 
     __tablename__ = "invoice_series"
     __table_args__ = (CheckConstraint("next_number >= 1", name="next_number"),)

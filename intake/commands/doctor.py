@@ -23,8 +23,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db import numbering
 from db.engine import create_engine
 from db.migrate import head, revision
+from db.numbering import Uneven
 from intake.commands.common import Json
 from jobs.invoices.sellers import sellers_from
 from worker.adapters.mail import mailer
@@ -33,7 +35,7 @@ from worker.addresses import database_url, redis_url
 from worker.clock import SystemClock
 from worker.doorbell import connect, findings
 from worker.errors import Refused, TryLater
-from worker.settings import LINK_SECRET, ConfigurationError, Settings, StripeMode, load_settings
+from worker.settings import ConfigurationError, Settings, StripeMode, load_settings
 from worker.telemetry import redact
 
 OLDEST_POSTGRES = 140000
@@ -118,6 +120,10 @@ async def _database_answers(engine: AsyncEngine) -> list[Check]:
         ).one()
         skew = theirs - (before + (SystemClock().now() - before) / 2)
     known, wanted = await revision(engine), head()
+    numbers: list[Check] = []
+    if known == wanted:
+        async with engine.connect() as conn:
+            numbers = [_uneven(one) for one in await numbering.uneven(conn)] or [_ok("numbers", "no gap in any series")]
     return [
         _ok("database", f"PostgreSQL {version}")
         if number >= OLDEST_POSTGRES
@@ -128,7 +134,18 @@ async def _database_answers(engine: AsyncEngine) -> list[Check]:
         _ok("clock", f"{abs(skew).total_seconds():.3f} s from the database's")
         if abs(skew) <= SKEW_LIMIT
         else _failed("clock", f"{skew.total_seconds():+.1f} s from the database's", "synchronise both clocks (NTP)"),
+        *numbers,
     ]
+
+
+def _uneven(one: Uneven) -> Check:
+    found = f"series {one.series}, {one.year}: {one.taken} numbers taken, {one.issued} invoices of ours have one"
+    missing = one.taken - one.issued
+    if missing > 0:
+        fix = f"restore the {missing} missing from a backup, in invoices and documents"
+    else:
+        fix = f"set its next_number in invoice_series to {one.issued + 1} before another is issued"
+    return _failed("numbers", found, f"{fix}: docs/documents.md, Numbers")
 
 
 async def _redis(settings: Settings) -> AsyncGenerator[Check]:
@@ -292,11 +309,7 @@ async def _documents(settings: Settings) -> AsyncGenerator[Check]:
                 "no file: documents are written by the letters' brand, without tax ids",
                 "set BILLING_SELLERS_FILE: docs/documents.md has a full example",
             )
-    given = settings.billing_link_secret.get_secret_value() if settings.billing_link_secret else ""
-    short = [part for part in given.split(",") if part.strip() and len(part.strip()) < LINK_SECRET]
-    if short:
-        yield _failed("links", f"a secret of BILLING_LINK_SECRET has less than {LINK_SECRET} characters", OPEN_LINKS)
-    elif given or (settings.billing_home / "secrets" / "link_secret").exists():
+    if settings.billing_link_secret or (settings.billing_home / "secrets" / "link_secret").exists():
         yield _ok("links", settings.billing_public_url or "signed; BILLING_PUBLIC_URL is not set")
     else:
         yield _warning("links", "none are given: BILLING_LINK_SECRET is not set", OPEN_LINKS)

@@ -1,7 +1,7 @@
 """An invoice of ours before it has a number: what is charged, taxed and given off, and what that comes to."""
 
 from calendar import monthrange
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -12,13 +12,37 @@ import msgspec
 from msgspec import Meta, Struct
 
 from db.money import allocate, rounded
-from jobs.invoices.document import Amount, Document, Kind, Line, Party, Period, Stamp, Tax, TaxCategory
+from jobs.invoices.codes import CURRENCIES
+from jobs.invoices.document import (
+    Amount,
+    Document,
+    Kind,
+    Line,
+    Party,
+    Period,
+    Stamp,
+    Tax,
+    TaxCategory,
+)
+from jobs.invoices.draft_limits import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    Above,
+    LimitedAmount,
+    LimitedParty,
+    LimitedPeriod,
+    Long,
+    Name,
+    Short,
+    Which,
+    Whole,
+    Words,
+    unwritable,
+)
+from jobs.invoices.page_text import clean
 from jobs.invoices.sellers import OwnKind, SellerProfile, Terms
+from jobs.rules.documents import LARGEST, out_of_bounds
 from worker.errors import Refused
-
-Words = Annotated[str, Meta(min_length=1)]
-Whole = Annotated[int, Meta(ge=-(10**15), le=10**15)]
-Above = Annotated[int, Meta(ge=1, le=10**15)]
 
 
 class DraftLine(Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,10 +52,10 @@ class DraftLine(Struct, frozen=True, forbid_unknown_fields=True):
     quantity: Decimal | None = None
     unit_price_minor: Decimal | None = None
     amount_minor: Whole | None = None
-    unit: str | None = None
-    details: tuple[str, ...] = ()
+    unit: Short | None = None
+    details: Annotated[tuple[Words, ...], Meta(max_length=100)] = ()
     period: Period | None = None
-    taxes: tuple[int, ...] | None = None
+    taxes: Annotated[tuple[Which, ...], Meta(max_length=20)] | None = None
     """Which of the draft's taxes apply, counted from 0; None: all of them."""
 
 
@@ -41,7 +65,7 @@ class DraftDiscount(Struct, frozen=True, forbid_unknown_fields=True):
     As at Stripe: https://docs.stripe.com/billing/subscriptions/coupons#stacking.
     """
 
-    name: Words
+    name: Name
     minor: Above | None = None
     percent: Decimal | None = None
 
@@ -49,41 +73,102 @@ class DraftDiscount(Struct, frozen=True, forbid_unknown_fields=True):
 class DraftTax(Struct, frozen=True, forbid_unknown_fields=True):
     """A rate: `percent` of what its lines come to."""
 
-    name: Words
+    name: Name
     percent: Decimal
     inclusive: bool = False
     category: TaxCategory = TaxCategory.STANDARD
-    jurisdiction: str | None = None
+    jurisdiction: Short | None = None
 
 
 class Draft(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What an invoice of ours is made of. Amounts are minor units of `currency` (lower case)."""
 
     kind: OwnKind
-    currency: Annotated[str, Meta(pattern="^[a-z]{3}$")]
+    currency: Annotated[str, Meta(pattern=r"^[a-z]{3}\Z")]
     buyer: Party
-    lines: Annotated[tuple[DraftLine, ...], Meta(min_length=1)]
-    key: str | None = None
+    lines: Annotated[tuple[DraftLine, ...], Meta(min_length=1, max_length=5_000)]
+    key: Name | None = None
     """Names what it is for (`partner/nw_live/2026-11`): the same thing is invoiced once. None: it is of its own."""
-    seller: str | None = None
-    series: str | None = None
-    user_id: int | None = None
-    api_key_prefix: str | None = None
-    locale: str | None = None
-    timezone: str | None = None
+    seller: Short | None = None
+    series: Short | None = None
+    user_id: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+    api_key_prefix: Short | None = None
+    locale: Short | None = None
+    timezone: Short | None = None
     """The buyer's, for the letter; days on the document are the seller's."""
-    discounts: tuple[DraftDiscount, ...] = ()
-    taxes: tuple[DraftTax, ...] = ()
-    credits: tuple[Amount, ...] = ()
+    discounts: Annotated[tuple[DraftDiscount, ...], Meta(max_length=20)] = ()
+    taxes: Annotated[tuple[DraftTax, ...], Meta(max_length=20)] = ()
+    credits: Annotated[tuple[Amount, ...], Meta(max_length=100)] = ()
     terms: Terms | None = None
     period: Period | None = None
-    buyer_reference: str | None = None
-    pay_url: Annotated[str, Meta(pattern=r"^https?://[^\s<>\"]+$")] | None = None
-    notes: tuple[str, ...] = ()
-    legal: tuple[str, ...] = ()
-    memo: str | None = None
+    buyer_reference: Short | None = None
+    pay_url: Annotated[str, Meta(max_length=2_000, pattern=r"^https?://[^\s<>\"]+\Z")] | None = None
+    notes: Annotated[tuple[Long, ...], Meta(max_length=50)] = ()
+    legal: Annotated[tuple[Long, ...], Meta(max_length=50)] = ()
+    memo: Long | None = None
     """For ourselves; no document shows it."""
     mail: bool = True
+
+
+class _Line(DraftLine, frozen=True, forbid_unknown_fields=True):
+    period: LimitedPeriod | None = None
+
+
+class _Checked(Draft, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A draft within its limits: what documents share with Stripe's has none by itself."""
+
+    buyer: LimitedParty
+    lines: Annotated[tuple[_Line, ...], Meta(min_length=1, max_length=5_000)]
+    credits: Annotated[tuple[LimitedAmount, ...], Meta(max_length=100)] = ()
+    period: LimitedPeriod | None = None
+
+
+def _said(error: msgspec.ValidationError) -> str:
+    said, _, where = str(error).partition(" - at `$.")
+    return f"{where.rstrip('`') or 'the invoice'}: {said[:1].lower()}{said[1:]}"
+
+
+def _named(draft: Draft) -> Iterator[tuple[str, str]]:
+    yield from ((f"lines[{index}].description", each.description) for index, each in enumerate(draft.lines))
+    yield from ((f"discounts[{index}].name", each.name) for index, each in enumerate(draft.discounts))
+    yield from ((f"taxes[{index}].name", each.name) for index, each in enumerate(draft.taxes))
+    yield from ((f"credits[{index}].name", each.name) for index, each in enumerate(draft.credits))
+
+
+def _decimals(draft: Draft) -> Iterator[tuple[str, Decimal | None]]:
+    for index, line in enumerate(draft.lines):
+        yield f"lines[{index}].quantity", line.quantity
+        yield f"lines[{index}].unit_price_minor", line.unit_price_minor
+    yield from ((f"discounts[{index}].percent", each.percent) for index, each in enumerate(draft.discounts))
+    yield from ((f"taxes[{index}].percent", each.percent) for index, each in enumerate(draft.taxes))
+
+
+def _periods(draft: Draft) -> Iterator[tuple[str, Period | None]]:
+    yield "period", draft.period
+    yield from ((f"lines[{index}].period", line.period) for index, line in enumerate(draft.lines))
+
+
+def checked(draft: Draft) -> Draft:
+    """`draft` with every field held to its type and limits, as if it came from a file. Raises Refused with all."""
+    plain = msgspec.to_builtins(draft)
+    found = list(unwritable(plain, ""))
+    try:
+        read = msgspec.convert(plain, _Checked)
+    except msgspec.ValidationError as error:
+        raise Refused("; ".join([*found, _said(error)])) from error
+    if read.currency not in CURRENCIES:
+        found.append(f"currency: {read.currency!r} is none that Stripe can be paid in")
+    found += [f"{place} is empty" for place, name in _named(read) if not clean(name).strip()]
+    for place, value in _decimals(read):
+        wrong = None if value is None else out_of_bounds(value)
+        if wrong:
+            found.append(f"{place} {wrong}")
+    for place, period in _periods(read):
+        if period is not None and not all(FIRST_YEAR <= at.year <= LAST_YEAR for at in (period.start, period.end)):
+            found.append(f"{place}: lies outside of the years {FIRST_YEAR} to {LAST_YEAR}")
+    if found:
+        raise Refused("; ".join(found))
+    return read
 
 
 def due_on(issued_on: date, terms: Terms) -> date:
@@ -110,8 +195,6 @@ def _amount(line: DraftLine, place: str) -> int:
         if line.amount_minor is None:
             raise Refused(f"{place}: give amount_minor, or quantity and unit_price_minor")
         return line.amount_minor
-    if not (line.quantity.is_finite() and line.unit_price_minor.is_finite()):
-        raise Refused(f"{place}: quantity and unit_price_minor are numbers")
     amount = rounded(Fraction(line.quantity) * Fraction(line.unit_price_minor))
     if line.amount_minor not in {None, amount}:
         raise Refused(f"{place}: amount_minor is {line.amount_minor}, but quantity times price is {amount}")
@@ -161,13 +244,27 @@ def _bearing(draft: Draft, lines: int) -> list[frozenset[int]]:
     return [frozenset(each) for each in found]
 
 
+def _category(tax: DraftTax) -> TaxCategory:
+    """A standard rate of nothing is category Z by another name (EN 16931, BR-S-5 and BR-Z-5)."""
+    return TaxCategory.ZERO if tax.category is TaxCategory.STANDARD and not tax.percent else tax.category
+
+
+def _within(sums: Mapping[str, int]) -> None:
+    """Raises Refused where reckoning led further than a document goes."""
+    found = [
+        f"{name} comes to {value}, which is beyond {LARGEST}" for name, value in sums.items() if abs(value) > LARGEST
+    ]
+    if found:
+        raise Refused("; ".join(found))
+
+
 def _taxes(draft: Draft, net: Sequence[int]) -> tuple[Tax, ...]:
     """Each rate is rounded once, on what its lines come to after discounts."""
     bearing = _bearing(draft, len(net))
     made: dict[int, Tax] = {}
     for index, (tax, borne) in enumerate(zip(draft.taxes, bearing, strict=True)):
         place = f"taxes[{index}] ({tax.name})"
-        if not (tax.percent.is_finite() and 0 <= tax.percent <= 100):  # noqa: PLR2004 - percent
+        if not 0 <= tax.percent <= 100:  # noqa: PLR2004 - percent
             raise Refused(f"{place}: percent is between 0 and 100")
         contained = [i for i, other in enumerate(draft.taxes) if other.inclusive and bearing[i] & borne]
         if any(bearing[i] != borne for i in contained):
@@ -186,7 +283,7 @@ def _taxes(draft: Draft, net: Sequence[int]) -> tuple[Tax, ...]:
             amount_minor=amount,
             percent=_plain(tax.percent),
             inclusive=tax.inclusive,
-            category=tax.category,
+            category=_category(tax),
             jurisdiction=tax.jurisdiction,
         )
     return tuple(made[index] for index in range(len(draft.taxes)))
@@ -213,8 +310,12 @@ def _lines(draft: Draft, amounts: Sequence[int], shares: Sequence[Sequence[Amoun
 def document(
     draft: Draft, profile: SellerProfile, *, number: str, now: datetime, stamp: Stamp | None = None
 ) -> Document:
-    """What the invoice will say when it is issued at `now` (aware) as `number`. Raises Refused naming the field."""
+    """What the invoice will say when it is issued at `now` (aware) as `number`. Raises Refused naming the field.
+
+    `draft` has been `checked`.
+    """
     amounts = [_amount(line, f"lines[{index}]") for index, line in enumerate(draft.lines)]
+    _within({f"lines[{index}]": amount for index, amount in enumerate(amounts)} | {"subtotal": sum(amounts)})
     discounts, shares = _discounts(draft, amounts)
     net = [amount - sum(each.minor for each in share) for amount, share in zip(amounts, shares, strict=True)]
     taxes = _taxes(draft, net)
@@ -223,6 +324,7 @@ def document(
     if total < 0:
         raise Refused(f"the total is {total}: what is given back is a credit note, not an invoice")
     credited = sum(each.minor for each in draft.credits)
+    _within({"total": total, "credits": credited, "due": total - credited})
     issued_on = now.astimezone(ZoneInfo(profile.timezone)).date()
     terms = draft.terms or profile.terms
     return Document(
@@ -257,9 +359,8 @@ def document(
 def read_draft(raw: bytes) -> Draft:
     """A draft from JSON. Raises Refused naming the field that is wrong, and what it should be."""
     try:
-        return msgspec.json.decode(raw, type=Draft)
+        return msgspec.json.decode(raw, type=_Checked)
     except msgspec.ValidationError as error:
-        said, _, where = str(error).partition(" - at `$.")
-        raise Refused(f"{where.rstrip('`') or 'the invoice'}: {said[:1].lower()}{said[1:]}") from error
+        raise Refused(_said(error)) from error
     except msgspec.DecodeError as error:
         raise Refused(f"this is no JSON: {error}") from error

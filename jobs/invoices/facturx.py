@@ -14,7 +14,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from db.money import allocate, decimals
-from jobs.invoices.document import Document, Kind, Line, Party, Period, Tax, TaxCategory
+from jobs.invoices.codes import COUNTRIES, VAT_COUNTRIES
+from jobs.invoices.document import Document, Kind, Line, Party, Period, Tax, TaxCategory, TaxId
 from jobs.invoices.page_content import terms
 from jobs.invoices.page_tax import because
 from jobs.invoices.page_text import clean
@@ -80,13 +81,25 @@ def _xmp() -> bytes:
 XMP = _xmp()
 
 
+def _number_of(each: TaxId) -> str:
+    return "".join(clean(each.value).split()).upper()
+
+
 def vat_id(party: Party) -> str | None:
     """A VAT number that begins with its country (BR-CO-9); None where the party has none."""
     for each in party.tax_ids:
-        value = each.value.replace(" ", "")
-        if each.type.endswith("_vat") and value[:2].isalpha():
-            return value.upper()
+        value = _number_of(each)
+        if each.type.endswith("_vat") and value[:2] in VAT_COUNTRIES:
+            return value
     return None
+
+
+def _country(party: Party) -> str:
+    return clean(party.address.country or "").strip().upper()
+
+
+def _rate(tax: Tax) -> Decimal:
+    return Decimal(tax.percent or "0")
 
 
 def _taxes_of(d: Document) -> list[tuple[int, ...]]:
@@ -96,8 +109,11 @@ def _taxes_of(d: Document) -> list[tuple[int, ...]]:
 
 def _party_obstacles(d: Document) -> Iterator[str]:
     for field, party in (("seller", d.seller.party), ("buyer", d.buyer)):
-        if not party.address.country:
+        country = _country(party)
+        if not country:
             yield f"{field}: the address has no country (BR-9, BR-11)"
+        elif country not in COUNTRIES:
+            yield f"{field}: {country!r} is no country of ISO 3166-1, such as DE (BR-CL-14)"
     categories = {tax.category for tax in d.taxes}
     seller = d.seller.party
     if TaxCategory.OUTSIDE in categories:
@@ -105,7 +121,9 @@ def _party_obstacles(d: Document) -> Iterator[str]:
             yield "taxes: what is outside of VAT cannot stand beside other taxes (BR-O-11)"
         if not seller.registration:
             yield "seller: has no registration, and its VAT number may not be told (BR-CO-26, BR-O-2)"
-    elif vat_id(seller) is None and not (seller.tax_ids and categories <= {TaxCategory.STANDARD, TaxCategory.ZERO}):
+    elif vat_id(seller) is None and not (
+        any(map(_number_of, seller.tax_ids)) and categories <= {TaxCategory.STANDARD, TaxCategory.ZERO}
+    ):
         yield "seller: has no VAT number that begins with a country (BR-CO-26, BR-S-2)"
     if TaxCategory.REVERSE_CHARGE in categories and vat_id(d.buyer) is None:
         yield "buyer: has no VAT number, without which there is no reverse charge (BR-AE-2)"
@@ -118,6 +136,10 @@ def _line_obstacles(d: Document) -> Iterator[str]:
     for index, tax in enumerate(d.taxes):
         if tax.percent is None and tax.category is TaxCategory.STANDARD:
             yield f"taxes[{index}]: has no percent (BR-S-5)"
+        elif tax.category is TaxCategory.STANDARD and not _rate(tax):
+            yield f"taxes[{index}]: 0 % is no standard rate, but category Z (BR-S-5)"
+        if any((other.category, _rate(other)) == (tax.category, _rate(tax)) for other in d.taxes[:index]):
+            yield f"taxes[{index}]: has the category and the rate of another: write them as one (BR-S-8)"
         signs = {line.amount_minor < 0 for line, taxes in zip(d.lines, _taxes_of(d), strict=True) if index in taxes}
         if tax.inclusive and (len(signs) > 1 or tax.taxable_minor <= 0):
             yield f"taxes[{index}]: is contained in prices, of which some are given back"
@@ -171,23 +193,23 @@ class _Writer:
         address = party.address
         outside = any(tax.category is TaxCategory.OUTSIDE for tax in self.d.taxes)
         told: dict[str, Any] = {
-            "name": clean(party.name),
+            "name": clean(party.name).strip(),
             "addr_l1": clean(address.line1 or ""),
             "addr_l2": clean(address.line2 or ""),
             "city": clean(address.city or ""),
             "postcode": clean(address.postal_code or ""),
             "country_subdivision": clean(address.state or ""),
-            "country_code": (address.country or "").upper(),
+            "country_code": _country(party),
             "legal_info": clean(party.registration or ""),
         }
         if outside:
             told["legal_identifier"] = clean(party.registration or "")
         else:
             told["vat_identifier"] = vat_id(party)
-            others = [each.value for each in party.tax_ids if each.value.replace(" ", "").upper() != vat_id(party)]
-            told["tax_identifier"] = clean(others[0]) if others else None
-        if party.email:
-            told |= {"einvoicing_addr": clean(party.email), "einvoicing_addr_schemeid": "EM"}
+            others = [clean(each.value).strip() for each in party.tax_ids if _number_of(each) != vat_id(party)]
+            told["tax_identifier"] = others[0] if others else None
+        if email := clean(party.email or "").strip():
+            told |= {"einvoicing_addr": email, "einvoicing_addr_schemeid": "EM"}
         return _said(told)
 
     def nets(self) -> list[int]:

@@ -11,12 +11,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from db import documents, issuing, numbering
+from db import issued as issued_
 from db.documents import NewDocument
 from db.issuing import NewInvoice
 from jobs.derive.books import number_lock
 from jobs.invoices.document import Document
-from jobs.invoices.drafts import Draft, document
+from jobs.invoices.drafts import Draft, checked, document
 from jobs.invoices.facturx import obstacles
+from jobs.invoices.mailable import unmailable
 from jobs.invoices.render_document import stage_rendering
 from jobs.invoices.sellers import SellerProfile, Sellers
 from jobs.rules.documents import problems
@@ -60,6 +62,14 @@ def preview(draft: Draft, sellers: Sellers, *, now: datetime) -> Document:
 
 
 def _ready(draft: Draft, sellers: Sellers, now: datetime) -> _Ready:
+    """Raises Refused with all that is wrong, whatever it is: one draft that cannot be read breaks no other."""
+    try:
+        return _read(checked(draft), sellers, now)
+    except (ArithmeticError, ValueError, TypeError) as error:
+        raise Refused(f"the draft cannot be read: {error}") from error
+
+
+def _read(draft: Draft, sellers: Sellers, now: datetime) -> _Ready:
     try:
         profile = sellers.profile(draft.seller)
         series = sellers.series(profile, draft.kind, draft.series)
@@ -69,6 +79,9 @@ def _ready(draft: Draft, sellers: Sellers, now: datetime) -> _Ready:
     template = sellers.formats[series]
     says = document(draft, profile, number=number(template, at, 1), now=now)
     wrong = problems(says) + (obstacles(says) if says.seller.factur_x else [])
+    if draft.mail and draft.buyer.email is not None:
+        why = unmailable(draft.buyer.email)
+        wrong += [f"buyer.email: {why}"] if why else []
     if wrong:
         raise Refused("; ".join(wrong))
     return _Ready(draft.key or f"{draft.kind}/{secrets.token_hex(12)}", draft, profile, series, template, at, says)
@@ -146,9 +159,22 @@ async def _numbered(tx: Tx, ready: Sequence[_Ready], ids: Mapping[str, int], *, 
         place = (each.series, each.at.year)
         numbers[each.key] = number(each.template, each.at, next_[place])
         next_[place] += 1
+    await _free(tx, numbers, new, live=live)
     locks = [number_lock("", one, livemode=live) for one in numbers.values()]
     await numbering.claim(tx.conn, numbers.values(), locks=locks, livemode=live)
     return numbers
+
+
+async def _free(tx: Tx, numbers: Mapping[str, str], new: Sequence[_Ready], *, live: bool) -> None:
+    """Raises Refused where another series gave out a number of these: their formats met since."""
+    taken = await issued_.taken(tx.conn, list(numbers.values()), livemode=live)
+    met = sorted(
+        f"{numbers[each.key]} of series {each.series} was given out in series {taken[numbers[each.key]]}"
+        for each in new
+        if numbers[each.key] in taken
+    )
+    if met:
+        raise Refused(f"{'; '.join(met)}: change the format of one of them in the sellers file")
 
 
 async def issue_many(tx: Tx, drafts: Sequence[Draft], sellers: Sellers, *, livemode: bool) -> list[Issued | Refused]:
@@ -157,13 +183,8 @@ async def issue_many(tx: Tx, drafts: Sequence[Draft], sellers: Sellers, *, livem
     A draft that does not add up, or names what there is not, is Refused with all that is wrong, takes no number, and
     leaves nothing; the others are issued. What was issued under the same `key` before is told as it is.
     """
-    answers: list[Issued | Refused | _Ready] = []
-    for draft in drafts:
-        try:
-            answers.append(_ready(draft, sellers, tx.now))
-        except Refused as refused:
-            answers.append(refused)
-    ready = list({each.key: each for each in answers if isinstance(each, _Ready)}.values())
+    answers = await _answers(tx, drafts, sellers)
+    ready = list({each.key: each for each in reversed(answers) if isinstance(each, _Ready)}.values())[::-1]
     issued: dict[str, Issued] = {}
     if ready:
         logos = {each.profile.logo.sha256: each.profile.logo for each in ready if each.profile.logo is not None}
@@ -171,10 +192,42 @@ async def issue_many(tx: Tx, drafts: Sequence[Draft], sellers: Sellers, *, livem
         await documents.keep_assets(tx.conn, kept, now=tx.now)
         ids = await issuing.draft(tx.conn, [_invoice(each) for each in ready], livemode=livemode, now=tx.now)
         before = await issuing.of_keys(tx.conn, [each.key for each in ready if each.key not in ids])
+        totals = await issued_.totals(tx.conn, [one.id for one in before.values()])
         issued = {key: Issued(one.id, one.document_id, one.number, new=False) for key, one in before.items()}
         if ids:
             issued |= await _finalized(tx, ready, ids, live=livemode)
-    return [issued[each.key] if isinstance(each, _Ready) else each for each in answers]
+        says = {each.key: (each.says.total_minor, each.says.currency) for each in ready}
+        says |= {key: totals[one.id] for key, one in before.items()}
+        return [_same(each, issued[each.key], says[each.key]) if isinstance(each, _Ready) else each for each in answers]
+    return [each for each in answers if not isinstance(each, _Ready)]
+
+
+async def _answers(tx: Tx, drafts: Sequence[Draft], sellers: Sellers) -> list[_Ready | Refused]:
+    answers: list[_Ready | Refused] = []
+    for draft in drafts:
+        try:
+            answers.append(_ready(draft, sellers, tx.now))
+        except Refused as refused:
+            answers.append(refused)
+    wanted = {each.draft.user_id for each in answers if isinstance(each, _Ready)} - {None}
+    known = {None, *await issued_.users(tx.conn, [one for one in wanted if one is not None])}
+    return [
+        Refused(f"user_id: there is no customer {each.draft.user_id}")
+        if isinstance(each, _Ready) and each.draft.user_id not in known
+        else each
+        for each in answers
+    ]
+
+
+def _same(ready: _Ready, issued: Issued, said: tuple[int, str]) -> Issued | Refused:
+    """What was issued under the key of `ready` is told only if it comes to the same."""
+    total, currency = ready.says.total_minor, ready.says.currency
+    if said == (total, currency):
+        return issued
+    return Refused(
+        f"key: {ready.key!r} was invoiced as {issued.number} over {said[0]} {said[1].upper()}, and not over {total}"
+        f" {currency.upper()}: void that one first, or name another key"
+    )
 
 
 async def _finalized(tx: Tx, ready: Sequence[_Ready], ids: Mapping[str, int], *, live: bool) -> dict[str, Issued]:

@@ -2,13 +2,15 @@
 
 import msgspec
 
-from db import issuing
+from db import documents, issuing
 from db.documents import StoredDocument
+from db.emails import StoredEmail
 from db.money import Money
 from jobs.invoices.document import Document, Kind
 from jobs.mail.contexts import Amount, Days, Line, PartnerInvoice
+from jobs.mail.guards import guards
 from jobs.mail.letters import Recipient, stage_letter
-from worker.deps import Tx
+from worker.deps import Deps, Tx
 
 MOST_LINES = 30
 """A letter with more lines than that tells the sum only: the PDF has them all."""
@@ -42,6 +44,20 @@ async def stage_mail(tx: Tx, document: StoredDocument) -> int | None:
         stripe_invoice_id=document.stripe_invoice_id,
         document_ids=[document.id],
     )
+
+
+@guards("document")
+async def still_owed(d: Deps, letter: StoredEmail) -> str | None:
+    """A letter that waited for its carrier, or is sent again, asks nobody to pay what was voided meanwhile.
+
+    What was paid meanwhile is still sent: it is the invoice that the customer's books need.
+    """
+    async with d.tx() as tx:
+        document = await documents.get(tx.conn, int(letter.key.split("/")[1]))
+        if document is None or document.invoice_id is None:
+            return None  # a document that is gone parks the letter, where its attachment is fetched
+        status, _ = await issuing.status(tx.conn, document.invoice_id)
+    return f"{document.number} was voided: nobody is to pay it" if status == "void" else None
 
 
 def letter(says: Document, *, of_usage: bool) -> PartnerInvoice:

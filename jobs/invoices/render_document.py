@@ -50,6 +50,9 @@ async def render_document(d: Deps, document_id: int) -> None:
 async def _stored(d: Deps, document: StoredDocument, pictures: Mapping[str, bytes]) -> bytes:
     """The bytes that are in the storage under the document's name: those of before, or else new ones."""
     says = frozen(document)
+    for name, picture in pictures.items():
+        if hashlib.sha256(picture).hexdigest() != name:
+            raise Refused(f"the picture {name} was changed after it was issued: restore its row of document_assets")
     if document.attempts > 1:  # who tried before may have stored it, and died before it was recorded
         try:
             return _adopted(document, await d.files.read(document.file))

@@ -1,6 +1,7 @@
 """Who sells, how their documents look, and how they are numbered: read from one file, checked as a whole."""
 
 import hashlib
+import io
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from babel import Locale
+from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from jobs.invoices.codes import COUNTRIES
 from jobs.invoices.document import Address, Bank, Party, Seller, TaxId
 from jobs.rules import numbering
 from worker.settings import ConfigurationError, Settings
@@ -27,6 +29,8 @@ FORMATS: Mapping[str, str] = {
 """The series that there always are, one for each kind of invoice of ours; a file may write them otherwise."""
 
 LARGEST_LOGO = 256 * 1024
+LONGEST_SIDE = 4_000
+"""Pixels. A few kilobytes can unfold to gigabytes; printed in 300 dpi this is wider than the page."""
 _PICTURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
@@ -46,7 +50,7 @@ def _iban(value: str) -> str:
 
 
 def _country(value: str) -> str:
-    if value.upper() not in Locale("en").territories or len(value) != 2:  # noqa: PLR2004 - alpha-2
+    if value.upper() not in COUNTRIES:
         raise ValueError("is no country of ISO 3166-1: two letters, such as DE")
     return value.upper()
 
@@ -187,7 +191,26 @@ def _logo(path: Path) -> Logo:
         raise ValueError("is neither PNG, JPEG nor GIF")
     if len(content) > LARGEST_LOGO:
         raise ValueError(f"has {len(content)} bytes: make it smaller than {LARGEST_LOGO}")
+    _seen(content)
     return Logo(hashlib.sha256(content).hexdigest(), media_type, content)
+
+
+def _seen(content: bytes) -> None:
+    """Look at a picture as the renderer will, while a mistake costs no number. Raises ValueError saying what it is."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "GIF")) as picture:
+            size = picture.size
+            if max(size) <= LONGEST_SIDE:
+                picture.verify()
+        if max(size) <= LONGEST_SIDE:
+            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "GIF")) as picture:
+                picture.load()  # `verify` looks at the frame of the file, this at each pixel
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        size = (LONGEST_SIDE + 1,)
+    except Exception as error:  # whatever its decoders stumble over
+        raise ValueError("is broken, and cannot be shown: export it again") from error
+    if max(size) > LONGEST_SIDE:
+        raise ValueError(f"is more than {LONGEST_SIDE} pixels wide or high: make it smaller")
 
 
 def _profile(name: str, table: _Seller, folder: Path) -> SellerProfile:

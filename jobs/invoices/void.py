@@ -11,7 +11,8 @@ async def void(tx: Tx, invoice_id: int, *, reason: str) -> bool:
     """Void one invoice of ours, and stage a copy of its document that is marked so. False: it was void already.
 
     Raises Refused when it is not ours, or money came for it: then a credit note is what the law wants. The document
-    that was issued stays as it is.
+    that was issued stays as it is; a letter that waits is not sent. The same thing can be invoiced anew, under the same
+    key and another number.
     """
     invoice = await issuing.locked(tx.conn, invoice_id)
     if invoice is None:

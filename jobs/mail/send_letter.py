@@ -56,6 +56,7 @@ async def send_letter(d: Deps, email_id: int) -> None:
         _count(letter, EmailStatus.SUPPRESSED)
         return
     async with _given_back_on_error(d, letter):
+        _complete(letter, attached)
         pdfs = [Attachment(_file_name(each), await pdf_of(d.files, each)) for each in attached]
         rendered, envelope = _written(d.settings, letter, pdfs)
     try:
@@ -102,6 +103,14 @@ async def _silent(tx: Tx, letter: StoredEmail, settings: Settings) -> str | None
 def address_of(settings: Settings, recipient: str) -> str:
     """The address that a letter's `recipient` stands for; empty when nobody is named."""
     return parseaddr(settings.billing_operators_mail or "")[1] if recipient == OPERATORS else recipient
+
+
+def _complete(letter: StoredEmail, attached: Sequence[StoredDocument]) -> None:
+    """Raises Refused when a document that the letter speaks of is not there: without it the letter would be untrue."""
+    missing = set(letter.document_ids or ()) - {each.id for each in attached}
+    if missing:
+        names = ", ".join(str(one) for one in sorted(missing))
+        raise Refused(f"document {names} is to be attached, and is gone: restore the table documents from a backup")
 
 
 def _file_name(document: StoredDocument) -> str:

@@ -13,9 +13,35 @@ from babel.numbers import list_currencies
 
 from db.money import rounded
 from jobs.invoices.document import Document, Line, Period, Tax, TaxCategory
+from jobs.invoices.page_text import clean
 
 HALF = Fraction(1, 2)
 """The most that one rounding moves an amount, in minor units."""
+
+LARGEST = 10**15
+"""Beyond that no number of a document is meant: ten million millions of a currency with cents."""
+
+PLACES = 12
+"""Of decimals, as at Stripe: https://docs.stripe.com/api/prices/object#price_object-unit_amount_decimal."""
+
+
+WRITTEN_PLACES = 20
+"""Of decimals that are told and not made here: a tier's price that somebody else divided."""
+
+
+def out_of_bounds(value: Decimal, places: int = PLACES) -> str | None:
+    """Why `value` is no number that a document can reckon with; None when it is one.
+
+    Its exponent is looked at first: `1e99999999` is short to write, and nobody lives to see it multiplied.
+    """
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int):
+        return "is no number"
+    if exponent < -places:
+        return f"has more than {places} decimal places"
+    if value.adjusted() > len(str(LARGEST)) or abs(value) > LARGEST:
+        return f"is beyond {LARGEST}"
+    return None
 
 
 @cache
@@ -29,7 +55,7 @@ def _decimal(text: str) -> Fraction | None:
         value = Decimal(text)
     except InvalidOperation:
         return None
-    return Fraction(value) if value.is_finite() else None
+    return Fraction(value) if out_of_bounds(value, WRITTEN_PLACES) is None else None
 
 
 def _sum(field: str, have: int, name: str, parts: Sequence[int]) -> Iterator[str]:
@@ -43,7 +69,7 @@ def _parties(document: Document) -> Iterator[str]:
         ("seller.party.name", document.seller.party.name),
         ("buyer.name", document.buyer.name),
     ):
-        if not value.strip():
+        if not clean(value).strip():
             yield f"{field} is empty"
     if not re.fullmatch("#[0-9a-fA-F]{6}", document.seller.color):
         yield f"seller.color is {document.seller.color!r}, which is no colour: #3552d1"
@@ -57,7 +83,13 @@ def _parties(document: Document) -> Iterator[str]:
 
 def _link(document: Document) -> Iterator[str]:
     """It is opened by whoever reads the document: nothing but a page may be behind it."""
-    if document.pay_url is not None and urlsplit(document.pay_url).scheme not in {"https", "http"}:
+    if document.pay_url is None:
+        return
+    try:
+        scheme = urlsplit(document.pay_url).scheme
+    except ValueError:
+        scheme = ""
+    if scheme not in {"https", "http"}:
         yield f"pay_url is {document.pay_url!r}, which is no address of a page"
 
 

@@ -1,9 +1,9 @@
 """How invoice numbers are written: a series counts from 1 in each year, without gaps, and no two numbers are alike."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from difflib import get_close_matches
 from itertools import combinations
 from zoneinfo import ZoneInfo
@@ -11,7 +11,19 @@ from zoneinfo import ZoneInfo
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _KNOWN = {"year": r"year", "month": r"month:02", "number": r"number(:0[1-9])?"}
 _LONGEST = 40
-_PROBE = date(2026, 3, 9)
+_PARTS = re.compile(r"([^{}])|\{([^{}]*)\}")
+_DIGITS = frozenset("0123456789")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One place of a number, or any number of them."""
+
+    chars: frozenset[str]
+    repeated: bool = False
+
+
+_END = _Part(frozenset())
 
 
 def problems(template: str) -> list[str]:
@@ -44,18 +56,45 @@ def problems(template: str) -> list[str]:
 
 
 def alike(templates: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Series (by name, with their formats) that would give out the same numbers."""
-    sound = {name: template for name, template in templates.items() if not problems(template)}
-    return [
-        (one, other)
-        for (one, first), (other, second) in combinations(sound.items(), 2)
-        if _widest(first) == _widest(second)
-    ]
+    """Series (by name, with their formats) of which some number might be the same: now, or once both are long."""
+    sound = {name: _parts(template) for name, template in templates.items() if not problems(template)}
+    return [(one, other) for (one, first), (other, second) in combinations(sound.items(), 2) if _meet(first, second)]
 
 
-def _widest(template: str) -> str:
-    """Numbers of formats that differ in their zeros alone meet once both are long."""
-    return template.format(year=_PROBE.year, month=_PROBE.month, number=10**9)
+def _parts(template: str) -> list[_Part]:
+    """The characters that each place of a number can have."""
+    parts: list[_Part] = []
+    for literal, field in _PARTS.findall(template):
+        name, _, width = field.partition(":")
+        match name:
+            case "":
+                parts.append(_Part(frozenset(literal)))
+            case "year":
+                parts += [_Part(_DIGITS)] * 4
+            case "month":
+                parts += [_Part(frozenset("01")), _Part(_DIGITS)]
+            case _:
+                parts += [*[_Part(_DIGITS)] * int(width or 1), _Part(_DIGITS, repeated=True)]
+    return parts
+
+
+def _meet(first: Sequence[_Part], second: Sequence[_Part]) -> bool:
+    """Whether some text is written by both: they are read along each other, place by place."""
+    ahead = [(0, 0)]
+    seen = set(ahead)
+    while ahead:
+        one, other = ahead.pop()
+        if (one, other) == (len(first), len(second)):
+            return True
+        mine = first[one] if one < len(first) else _END
+        its = second[other] if other < len(second) else _END
+        steps = [(one + 1, other)] if mine.repeated else []
+        steps += [(one, other + 1)] if its.repeated else []
+        if mine.chars & its.chars:
+            steps.append((one if mine.repeated else one + 1, other if its.repeated else other + 1))
+        ahead += [step for step in steps if step not in seen]
+        seen.update(steps)
+    return False
 
 
 @dataclass(frozen=True, slots=True)

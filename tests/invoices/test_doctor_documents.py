@@ -58,7 +58,8 @@ async def test_the_sellers_file_is_read(monkeypatch: pytest.MonkeyPatch, home: P
 
 async def test_the_secret_of_links(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     checks = await found(monkeypatch, BILLING_LINK_SECRET=f"{'n' * 40},short")
-    assert checks["links"].state == "failed"
+    assert checks["configuration"].state == "failed"
+    assert "BILLING_LINK_SECRET" in checks["configuration"].found
     checks = await found(monkeypatch, BILLING_LINK_SECRET="n" * 40, BILLING_PUBLIC_URL="https://b.example")
     assert (checks["links"].state, checks["links"].found) == ("ok", "https://b.example")
     monkeypatch.delenv("BILLING_LINK_SECRET")

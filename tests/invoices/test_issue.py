@@ -301,7 +301,7 @@ def test_terms(terms: Any, day: date) -> None:
         ({"lines": (DraftLine("x", amount_minor=1, taxes=(3,)),)}, "there is no tax 3"),
         ({"lines": (DraftLine("x", amount_minor=1, taxes=()),)}, "no line bears it"),
         ({"lines": (DraftLine("x", amount_minor=-5),)}, "is a credit note, not an invoice"),
-        ({"lines": (DraftLine("x", Decimal("NaN"), Decimal(1)),)}, "are numbers"),
+        ({"lines": (DraftLine("x", Decimal("NaN"), Decimal(1)),)}, "is no number"),
         ({"discounts": (DraftDiscount("off"),)}, r"discounts\[0\] \(off\): give either minor or percent"),
         ({"discounts": (DraftDiscount("off", minor=10_001),)}, "more than what is left to charge"),
         ({"discounts": (DraftDiscount("off", percent=Decimal(101)),)}, "at most 100"),

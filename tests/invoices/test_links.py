@@ -69,7 +69,7 @@ def test_without_a_secret_nothing_is_signed_and_nothing_passes() -> None:
 
 def test_a_link_begins_with_the_public_address() -> None:
     settings = load_settings(
-        billing_link_secret=f"{'n' * 32}, {'o' * 40}, short",
+        billing_link_secret=f"{'n' * 32}, {'o' * 40}",
         billing_public_url="https://billing.example.com/",
         billing_link_days=3,
     )

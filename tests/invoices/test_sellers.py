@@ -1,9 +1,12 @@
 """The sellers file: what is read of it, and that every mistake is told at once, by its field and with its fix."""
 
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from jobs.invoices.document import Address, TaxId
 from jobs.invoices.sellers import FORMATS, read_sellers, sellers_from
@@ -173,7 +176,7 @@ def test_a_file_that_cannot_be_read_stops_the_worker(tmp_path: Path, monkeypatch
 
 def test_without_a_file_the_brand_sells(tmp_path: Path) -> None:
     logo = tmp_path / "logo.gif"
-    logo.write_bytes(b"GIF89a")
+    Image.new("P", (2, 2)).save(logo)
     settings = Settings(
         billing_brand_name="Northwind",
         billing_brand_address="Torstraße 1\n10119 Berlin\nGermany",
@@ -188,6 +191,51 @@ def test_without_a_file_the_brand_sells(tmp_path: Path) -> None:
     assert sellers.series(profile, "partner") == "partner"
     with pytest.raises(ConfigurationError, match="no seller is named 'nobody'"):
         sellers.profile("nobody")
+
+
+def bilevel(side: int) -> bytes:
+    """A black picture of one bit a pixel: 113 MB of pixels weigh 110 kB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compress(b"\0" * ((side // 8 + 1) * side), 9)
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 100, "is broken, and cannot be shown"),
+        (png(20, 10)[:-20], "is broken, and cannot be shown"),
+        (b"GIF89a", "is broken, and cannot be shown"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 50, "is broken, and cannot be shown"),
+        (png(4_001, 1), "is more than 4000 pixels wide or high"),
+        (bilevel(5_000), "is more than 4000 pixels wide or high"),
+        (bilevel(12_000), "is more than 4000 pixels wide or high"),
+        (bilevel(30_000), "is more than 4000 pixels wide or high"),
+    ],
+    ids=["zeros", "cut off", "head of a GIF", "head of a JPEG", "wide", "large", "warned of", "a bomb"],
+)
+def test_a_logo_that_cannot_be_shown_is_no_logo(file: Path, content: bytes, said: str) -> None:
+    (file.parent / "logo.png").write_bytes(content)
+    assert mistakes(file, WHOLE) == [f"sellers.north.logo: logo.png: {said}" + mistakes_end(said)]
+    with pytest.raises(ConfigurationError, match=f"BILLING_BRAND_LOGO: {said}"):
+        sellers_from(Settings(billing_brand_logo=file.parent / "logo.png"))
+
+
+def mistakes_end(said: str) -> str:
+    return ": export it again" if "broken" in said else ": make it smaller"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("R-{year}-{number}", "R-{year}-1{number}"), ("R{year}{month:02}{number}", "R{year}{number:04}")],
+)
+def test_series_whose_numbers_could_meet_are_refused(file: Path, one: str, other: str) -> None:
+    found = mistakes(file, f'{WHOLE}\n[series.a]\nformat = "{one}"\n[series.b]\nformat = "{other}"\n')
+    assert found == ["series.a.format: gives the same numbers as series b"]
 
 
 def test_a_changed_file_is_read_again(file: Path) -> None:

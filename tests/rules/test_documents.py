@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from jobs.invoices.document import (
 )
 from jobs.invoices.samples import SAMPLES
 from jobs.invoices.samples_parts import added, document, line, rate
-from jobs.rules.documents import problems
+from jobs.rules.documents import out_of_bounds, problems
 
 NOON = datetime(2026, 3, 5, 12, tzinfo=UTC)
 SELLER = Seller(party=Party(name="Seller"))
@@ -162,6 +163,7 @@ def test_all_that_is_wrong_is_told_at_once_with_both_numbers() -> None:
         ({"number": " "}, "number is empty"),
         ({"seller": Seller(party=Party(name=""))}, "seller.party.name is empty"),
         ({"buyer": Party(name="\t")}, "buyer.name is empty"),
+        ({"buyer": Party(name="\u200b ")}, "buyer.name is empty"),
         (
             {"seller": Seller(party=Party(name="Seller"), color="red; x:y")},
             "seller.color is 'red; x:y', which is no colour: #3552d1",
@@ -179,6 +181,7 @@ def test_all_that_is_wrong_is_told_at_once_with_both_numbers() -> None:
             {"period": Period(NOON, NOON)},
             "period: its end 2026-03-05T12:00:00+00:00 is not after its start 2026-03-05T12:00:00+00:00",
         ),
+        ({"pay_url": "https://["}, "pay_url is 'https://[', which is no address of a page"),
         ({"pay_url": "javascript:alert(1)"}, "pay_url is 'javascript:alert(1)', which is no address of a page"),
     ],
 )
@@ -191,6 +194,8 @@ def test_what_is_missing_or_out_of_order_is_named(change: dict[str, Any], told: 
     [
         ({"quantity": "three"}, "lines[0].quantity is 'three', which is no decimal"),
         ({"unit_price_minor": "NaN"}, "lines[0].unit_price_minor is 'NaN', which is no decimal"),
+        ({"quantity": "1e99999999"}, "lines[0].quantity is '1e99999999', which is no decimal"),
+        ({"quantity": "1e-99999999"}, "lines[0].quantity is '1e-99999999', which is no decimal"),
         (
             {"period": Period(NOON, NOON - timedelta(days=1))},
             "lines[0].period: its end 2026-03-04T12:00:00+00:00 is not after its start 2026-03-05T12:00:00+00:00",
@@ -201,6 +206,27 @@ def test_what_is_missing_or_out_of_order_is_named(change: dict[str, Any], told: 
 )
 def test_a_line_that_cannot_be_is_named(change: dict[str, Any], told: str) -> None:
     assert problems(plain(replace(ONE[0], **change))) == [told]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("1e15", None),
+        ("-1e15", None),
+        ("0.000000000001", None),
+        ("0e12", None),
+        ("1000000000000001", "is beyond 1000000000000000"),
+        ("1e99999999", "is beyond 1000000000000000"),
+        ("0e99999999", "is beyond 1000000000000000"),
+        ("1e-13", "has more than 12 decimal places"),
+        ("1e-99999999", "has more than 12 decimal places"),
+        ("NaN", "is no number"),
+        ("sNaN", "is no number"),
+        ("-Infinity", "is no number"),
+    ],
+)
+def test_a_number_is_one_that_can_be_reckoned_with(value: str, told: str | None) -> None:
+    assert out_of_bounds(Decimal(value)) == told
 
 
 def test_a_quantity_or_a_price_alone_says_nothing_of_the_amount() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from jobs.rules.numbering import Moment, alike, moment, number, problems
 
 PARTNER = "API-{year}{month:02}-{number:04}"
+places = st.tuples(st.integers(2000, 2100), st.integers(1, 12), st.integers(1, 10**7))
 
 
 def test_a_partners_number() -> None:
@@ -48,6 +49,45 @@ def test_series_that_would_meet() -> None:
     assert alike({"a": "{nmber}", "b": "{nmber}"}) == []
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "meet"),
+    [
+        ("R-{year}-{number}", "R-{year}-1{number}", True),
+        ("R{year}{month:02}{number}", "R{year}{number:04}", True),
+        ("R{year}-{number}", "R1{year}-{number}", False),
+        ("R{year}{number}", "R1{year}{number}", True),
+        ("{number}-{year}", "7{number}-{year}", True),
+        ("R{number:03}/{year}", "R{number:05}/{year}", True),
+        ("R{year}{number}1", "R{year}{number}2", False),
+        ("R{year}{month:02}-{number}", "R{year}42-{number}", False),
+        ("R{year}-{number}", "R{year}/{number}", False),
+        ("R{year}-{number}", "R{year}-{month:02}-{number}", False),
+        ("INV-{year}-{number}", "OVR-{year}-{number}", False),
+        ("r{year}-{number}", "R{year}-{number}", False),
+    ],
+)
+def test_formats_are_held_against_each_other_place_by_place(one: str, other: str, *, meet: bool) -> None:
+    assert problems(one) == problems(other) == []
+    assert alike({"a": one, "b": other}) == alike({"a": other, "b": one}) == ([("a", "b")] if meet else [])
+
+
+literals = st.text("R1-", max_size=2)
+FIELDS = ["{year}", "{month:02}", "{number}"]
+
+
+@st.composite
+def formats(draw: st.DrawFn) -> str:
+    return "".join(draw(literals) + field for field in draw(st.permutations(FIELDS))) + draw(literals)
+
+
+@given(one=formats(), other=formats(), at=places, then=places)
+def test_formats_that_do_not_meet_never_give_one_number(
+    one: str, other: str, at: tuple[int, int, int], then: tuple[int, int, int]
+) -> None:
+    if not alike({"a": one, "b": other}):
+        assert number(one, Moment(*at[:2]), at[2]) != number(other, Moment(*then[:2]), then[2])
+
+
 def test_the_year_is_the_sellers() -> None:
     at = datetime(2026, 12, 31, 23, 30, tzinfo=UTC)
     assert moment(at, "Europe/Berlin") == Moment(2027, 1)
@@ -55,7 +95,6 @@ def test_the_year_is_the_sellers() -> None:
 
 
 FORMATS = ("{year}{month:02}{number}", "{number}{month:02}{year}", "A{year}-{number:03}", PARTNER, "{number:09}/{year}")
-places = st.tuples(st.integers(2000, 2100), st.integers(1, 12), st.integers(1, 10**7))
 
 
 @given(template=st.sampled_from(FORMATS), one=places, other=places)

@@ -23,37 +23,76 @@ CHECKS = (
 )
 """Every row that is there fulfils them, since the columns are new or were never null: one quick look at each table."""
 
+ISSUED = "kind IS NOT NULL AND invoice_number IS NOT NULL"
+"""An invoice of ours that has its number; Stripe's follow Stripe, as they always did."""
+
+
+def _frozen(*columns: str) -> str:
+    """Whether an update changes one of these columns."""
+    old, new = (", ".join(f"{side}.{column}" for column in columns) for side in ("OLD", "NEW"))
+    return f"(({old}) IS DISTINCT FROM ({new}))"
+
+
+INVOICE_SAYS = _frozen(
+    *("id", "kind", "invoice_number", "series", "seller", "finalized_at", "livemode", "stripe_account"),
+    *("stripe_invoice_id", "user_id", "api_key_prefix", "customer_email", "customer_name", "currency"),
+    *("subtotal_cents", "tax_cents", "discount_cents", "total_cents", "amount_due_cents"),
+    *("billing_period_start", "billing_period_end", "due_date", "line_items", "line_items_complete"),
+)
+OWN_KEY_CHANGES = """
+    OLD.own_key IS DISTINCT FROM NEW.own_key AND
+    (OLD.status <> 'void' AND NEW.status = 'void' AND NEW.own_key = OLD.own_key || '#void-' || OLD.id) IS NOT TRUE
+"""
+"""Voiding frees the key, so that the same thing can be invoiced rightly."""
+DOCUMENT_SAYS = _frozen(
+    *("id", "key", "kind", "number", "locale", "currency", "total_cents", "content", "content_sha256", "stamp"),
+    *("invoice_id", "stripe_invoice_id", "stripe_object_id", "user_id", "mailed", "file", "copy_of"),
+    *("issued_at", "created_at"),
+)
+
 TRIGGERS = (
     """
     CREATE FUNCTION issued_for_ever() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        RAISE EXCEPTION '% %: what was issued is neither changed nor removed: issue another one', TG_TABLE_NAME, OLD.id
+        RAISE EXCEPTION '% %: what was issued is neither changed nor removed: issue another one', TG_TABLE_NAME,
+            coalesce(to_jsonb(OLD)->>'id', to_jsonb(OLD)->>'sha256', to_jsonb(OLD)->>'series')
             USING ERRCODE = 'integrity_constraint_violation';
     END $$
     """,
+    # TRUNCATE fires no row triggers; its argument is which rows forbid it, so that Stripe's books can be filled anew.
     """
+    CREATE FUNCTION issued_not_emptied() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE found boolean;
+    BEGIN
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I WHERE %s)', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_ARGV[0])
+            INTO found;
+        IF found THEN
+            RAISE EXCEPTION '%: what was issued is neither changed nor removed, not by TRUNCATE either', TG_TABLE_NAME
+                USING ERRCODE = 'integrity_constraint_violation';
+        END IF;
+        RETURN NULL;
+    END $$
+    """,
+    f"""
     CREATE TRIGGER documents_issued BEFORE UPDATE ON documents FOR EACH ROW
     WHEN (
-        (OLD.key, OLD.kind, OLD.number, OLD.currency, OLD.total_cents, OLD.content, OLD.content_sha256, OLD.file)
-        IS DISTINCT FROM
-        (NEW.key, NEW.kind, NEW.number, NEW.currency, NEW.total_cents, NEW.content, NEW.content_sha256, NEW.file)
-        OR (OLD.stamp, OLD.locale, OLD.issued_at, OLD.copy_of) IS DISTINCT FROM
-           (NEW.stamp, NEW.locale, NEW.issued_at, NEW.copy_of)
-        OR (OLD.sha256 IS NOT NULL AND
-            (OLD.sha256, OLD.size_bytes, OLD.stored_at) IS DISTINCT FROM (NEW.sha256, NEW.size_bytes, NEW.stored_at))
+        {DOCUMENT_SAYS}
+        OR (OLD.sha256 IS NOT NULL AND {_frozen("sha256", "size_bytes", "stored_at")})
     )
     EXECUTE FUNCTION issued_for_ever()
     """,
     """
     CREATE TRIGGER documents_kept BEFORE DELETE ON documents FOR EACH ROW EXECUTE FUNCTION issued_for_ever()
     """,
-    """
+    f"""
     CREATE TRIGGER invoices_issued BEFORE UPDATE ON invoices FOR EACH ROW
     WHEN (
-        OLD.kind IS NOT NULL AND OLD.invoice_number IS NOT NULL AND
-        (OLD.kind, OLD.invoice_number, OLD.series, OLD.seller, OLD.total_cents, OLD.currency, OLD.finalized_at)
-        IS DISTINCT FROM
-        (NEW.kind, NEW.invoice_number, NEW.series, NEW.seller, NEW.total_cents, NEW.currency, NEW.finalized_at)
+        OLD.kind IS NOT NULL AND OLD.invoice_number IS NOT NULL AND (
+            {INVOICE_SAYS}
+            OR {OWN_KEY_CHANGES}
+            OR (OLD.status = 'void' AND {_frozen("status", "voided_at", "void_reason")})
+            OR NEW.status IS NULL OR NEW.status = 'draft' OR NEW.deleted_at IS NOT NULL
+        )
     )
     EXECUTE FUNCTION issued_for_ever()
     """,
@@ -61,13 +100,104 @@ TRIGGERS = (
     CREATE TRIGGER invoices_kept BEFORE DELETE ON invoices FOR EACH ROW
     WHEN (OLD.kind IS NOT NULL AND OLD.invoice_number IS NOT NULL) EXECUTE FUNCTION issued_for_ever()
     """,
+    """
+    CREATE TRIGGER document_assets_kept BEFORE UPDATE OR DELETE ON document_assets FOR EACH ROW
+    EXECUTE FUNCTION issued_for_ever()
+    """,
+    """
+    CREATE TRIGGER invoice_series_kept BEFORE DELETE ON invoice_series FOR EACH ROW EXECUTE FUNCTION issued_for_ever()
+    """,
+    """
+    CREATE TRIGGER invoice_series_forward BEFORE UPDATE ON invoice_series FOR EACH ROW
+    WHEN ((OLD.series, OLD.year) IS DISTINCT FROM (NEW.series, NEW.year) OR NEW.next_number < OLD.next_number)
+    EXECUTE FUNCTION issued_for_ever()
+    """,
+    *(
+        f"CREATE TRIGGER {table}_not_emptied BEFORE TRUNCATE ON {table} FOR EACH STATEMENT"
+        f" EXECUTE FUNCTION issued_not_emptied('{which}')"
+        for table, which in (
+            ("invoices", ISSUED),
+            ("documents", "true"),
+            ("document_assets", "true"),
+            ("invoice_series", "true"),
+        )
+    ),
+    # What a transaction takes from a series, it gives to invoices: the two are set off in a setting that lives as long
+    # as the transaction, and at its end nothing is left over. That costs the same however many invoices there are.
+    """
+    CREATE FUNCTION series_balance(of_series text, change bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+    DECLARE
+        balances jsonb := coalesce(nullif(current_setting('billing.numbers_taken', true), '')::jsonb, '{}');
+        balance bigint := coalesce((balances->>of_series)::bigint, 0) + change;
+    BEGIN
+        IF change <> 0 THEN
+            PERFORM set_config(
+                'billing.numbers_taken', (balances || jsonb_build_object(of_series, balance))::text, true
+            );
+        END IF;
+        RETURN balance;
+    END $$
+    """,
+    """
+    CREATE FUNCTION series_taken() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM series_balance(
+            NEW.series, NEW.next_number - CASE WHEN TG_OP = 'INSERT' THEN 1 ELSE OLD.next_number END
+        );
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER invoice_series_taken AFTER INSERT OR UPDATE ON invoice_series FOR EACH ROW
+    EXECUTE FUNCTION series_taken()
+    """,
+    """
+    CREATE FUNCTION series_given() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM series_balance(NEW.series, -1);
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER invoices_numbered AFTER UPDATE ON invoices FOR EACH ROW
+    WHEN (
+        NEW.kind IS NOT NULL AND NEW.series IS NOT NULL AND OLD.invoice_number IS NULL AND NEW.invoice_number IS NOT NULL
+    )
+    EXECUTE FUNCTION series_given()
+    """,
+    # All invoices are counted only when a year of a series begins (its row may have been lost: numbers would come twice),
+    # and when the balance is not even: then somebody repairs the series by hand, and may, if it is right afterwards.
+    f"""
+    CREATE FUNCTION series_adds_up() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE
+        balance bigint := series_balance(NEW.series, 0);
+        counted bigint;
+        issued bigint;
+    BEGIN
+        IF TG_OP = 'UPDATE' AND balance = 0 THEN
+            RETURN NULL;
+        END IF;
+        SELECT (SELECT coalesce(sum(next_number - 1), 0) FROM invoice_series WHERE series = NEW.series),
+               (SELECT count(*) FROM invoices WHERE {ISSUED} AND series = NEW.series)
+        INTO counted, issued;
+        IF counted < issued OR (balance <> 0 AND counted <> issued) THEN
+            RAISE EXCEPTION 'series %: % numbers are counted, % invoices have one: `billing doctor` tells what to do',
+                NEW.series, counted, issued USING ERRCODE = 'integrity_constraint_violation';
+        END IF;
+        RETURN NULL;
+    END $$
+    """,  # noqa: S608 - a constant of ours
+    """
+    CREATE CONSTRAINT TRIGGER invoice_series_adds_up AFTER INSERT OR UPDATE ON invoice_series
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION series_adds_up()
+    """,
 )
-DROP_TRIGGERS = (
-    "DROP TRIGGER invoices_kept ON invoices",
-    "DROP TRIGGER invoices_issued ON invoices",
-    "DROP TRIGGER documents_kept ON documents",
-    "DROP TRIGGER documents_issued ON documents",
-    "DROP FUNCTION issued_for_ever()",
+DROP_TRIGGERS = tuple(
+    f"DROP FUNCTION {name} CASCADE"  # with the triggers that call it
+    for name in (
+        *("series_adds_up()", "series_given()", "series_taken()", "series_balance(text, bigint)"),
+        *("issued_not_emptied()", "issued_for_ever()"),
+    )
 )
 
 
