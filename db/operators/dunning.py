@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.operators.actions import UnknownIdsError
-from db.operators.filters import BadFilterError, moment, one_of, period, plain
+from db.operators.filters import BadFilterError, one_of, period, plain
 from db.states import CaseOutcome, CaseStatus
 
 ALL = "all"
@@ -47,15 +47,12 @@ class CaseFilter:
             statuses = (CaseStatus.OPEN.value, CaseStatus.PAUSED.value) if chosen is None else (chosen.value,)
         if ended is not None and CaseStatus.CLOSED.value not in statuses:
             raise BadFilterError("outcome", "only closed cases have one: leave --status out")
-        made = cls(
+        return cls(
             statuses,
             ended and ended.value,
             plain("customer", customer),
-            moment("since", since, now),
-            moment("until", until, now),
+            *period(since, until, now),
         )
-        period(made.since, made.until)
-        return made
 
 
 _COLUMNS = """

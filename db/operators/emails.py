@@ -16,7 +16,7 @@ from db.models.operations import Job, JobAttempt
 from db.operators import jobs
 from db.operators.actions import Actor, NotAllowedError, UnknownIdsError, audit_of, write_audit
 from db.operators.events import attempts_of
-from db.operators.filters import BadFilterError, moment, named, one_of, period, plain
+from db.operators.filters import BadFilterError, named, one_of, period, plain
 from db.states import CaseOutcome, CaseStatus, EmailStatus, JobStatus, QueueName
 
 SENDER = "send_letter"
@@ -90,15 +90,14 @@ class EmailFilter:
         until: str | None = None,
     ) -> "EmailFilter":
         """The filter that was typed. Raises BadFilterError."""
-        made = cls(
+        begin, end = period(since, until, now)
+        return cls(
             status=one_of("status", status, LetterState),
             template=plain("template", template),
             to=plain("to", to),
-            since=moment("since", since, now),
-            until=moment("until", until, now),
+            since=begin,
+            until=end,
         )
-        period(made.since, made.until)
-        return made
 
     def conditions(self) -> ColumnElement[bool]:
         """The filter over `emails` with their jobs."""

@@ -81,10 +81,12 @@ def named(column: SQLColumnExpression[str], glob: str) -> ColumnElement[bool]:
     return column.like(like(glob), escape="\\") if set(glob) & set("*?") else column == glob
 
 
-def period(since: datetime | None, until: datetime | None) -> None:
-    """Refuse a period that ends before it begins. Raises BadFilterError."""
-    if since and until and since >= until:
+def period(since: str | None, until: str | None, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """The period that was typed. Raises BadFilterError, also when it ends before it begins."""
+    begin, end = moment("since", since, now), moment("until", until, now)
+    if begin and end and begin >= end:
         raise BadFilterError("until", "is not after --since")
+    return begin, end
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +116,16 @@ class EventFilter:
         until: str | None = None,
     ) -> "EventFilter":
         """The filter that was typed. Raises BadFilterError."""
-        made = cls(
+        begin, end = period(since, until, now)
+        return cls(
             status=one_of("status", status, EventStatus),
             type=plain("type", type_),
             customer=plain("customer", customer),
             account=plain("account", account),
             object_id=plain("object", object_id),
-            since=moment("since", since, now),
-            until=moment("until", until, now),
+            since=begin,
+            until=end,
         )
-        period(made.since, made.until)
-        return made
 
     def conditions(self) -> ColumnElement[bool]:
         """The filter over `webhook_events`."""
@@ -179,16 +180,15 @@ class JobFilter:
         until: str | None = None,
     ) -> "JobFilter":
         """The filter that was typed. Raises BadFilterError."""
-        made = cls(
+        begin, end = period(since, until, now)
+        return cls(
             status=one_of("status", status, JobStatus),
             name=plain("name", name),
             queue=plain("queue", queue),
             staged_by=plain("staged-by", staged_by),
-            since=moment("since", since, now),
-            until=moment("until", until, now),
+            since=begin,
+            until=end,
         )
-        period(made.since, made.until)
-        return made
 
     def conditions(self) -> ColumnElement[bool]:
         """The filter over `jobs`."""

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db import documents
 from db.documents import StoredDocument
 from db.operators.actions import NotAllowedError, UnknownIdsError
-from db.operators.filters import moment, one_of, period, plain
+from db.operators.filters import one_of, period, plain
 
 Row = dict[str, Any]
 
@@ -62,14 +62,11 @@ class InvoiceFilter:
         until: str | None = None,
     ) -> "InvoiceFilter":
         """The filter that was typed. Raises BadFilterError."""
-        made = cls(
+        return cls(
             one_of("status", status, InvoiceStatus),
             plain("customer", customer),
-            moment("since", since, now),
-            moment("until", until, now),
+            *period(since, until, now),
         )
-        period(made.since, made.until)
-        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +91,12 @@ class DocumentFilter:
         until: str | None = None,
     ) -> "DocumentFilter":
         """The filter that was typed. Raises BadFilterError."""
-        made = cls(
+        return cls(
             one_of("status", status, DocumentStatus),
             one_of("kind", kind, DocumentKind),
             plain("customer", customer),
-            moment("since", since, now),
-            moment("until", until, now),
+            *period(since, until, now),
         )
-        period(made.since, made.until)
-        return made
 
 
 _COLUMNS = """

@@ -13,7 +13,7 @@ from db.operators import dunning
 from db.operators.actions import Actor, NotAllowedError
 from db.operators.dunning import CaseFilter
 from db.operators.figures import figures
-from db.operators.filters import BadFilterError, moment, period, plain
+from db.operators.filters import BadFilterError, period, plain
 from db.states import CaseOutcome
 from intake.admin import dunning_models as models
 from intake.admin.api import NOT_FOUND, REFUSED, ByOperator, bearer
@@ -71,8 +71,7 @@ async def show_figures(at: AtDesk, since: str | None = None, until: str | None =
 async def figures_of(at: Desk, since: str | None = None, until: str | None = None) -> dict[str, Any]:
     """The figures, all of one moment. Raises BadFilterError."""
     now = times(at).now()
-    begin, end = moment("since", since, now), moment("until", until, now)
-    period(begin, end)
+    begin, end = period(since, until, now)
     async with at.engine.connect() as conn:
         await conn.execution_options(isolation_level="REPEATABLE READ")
         return jsonable(await figures(conn, since=begin, until=end))

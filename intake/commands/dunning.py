@@ -15,7 +15,7 @@ from db.operators import dunning
 from db.operators.actions import Actor
 from db.operators.dunning import CaseFilter
 from db.operators.figures import figures as reckon
-from db.operators.filters import moment, page_size, period
+from db.operators.filters import page_size, period
 from db.states import CaseOutcome
 from intake.commands import dunning_policies, render
 from intake.commands.connect import ask, reasoned, ring
@@ -342,8 +342,7 @@ def figures(*, since: Since = None, until: Until = None, as_json: AsJson = False
     times = _times()
 
     async def work(engine: AsyncEngine, _: datetime) -> dict[str, Any]:
-        begin, end = moment("since", since, times.now()), moment("until", until, times.now())
-        period(begin, end)
+        begin, end = period(since, until, times.now())
         async with engine.connect() as conn:
             await conn.execution_options(isolation_level="REPEATABLE READ")
             return jsonable(await reckon(conn, since=begin, until=end))

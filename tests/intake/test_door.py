@@ -124,6 +124,7 @@ async def test_concurrent_duplicates_are_one_event(client: Client, rows: Rows) -
         (body(), "t=1772366400,v1=é".encode("latin-1")),
         (b"\xff\xfe", b"t=1,v1=x"),
     ],
+    ids=["unsigned", "nonsense", "another_secret", "another_body", "too_old", "from_the_future", "latin", "no_utf8"],
 )
 async def test_a_stranger_learns_nothing(client: Client, rows: Rows, raw: bytes, signature: bytes | None) -> None:
     answer = await client.post(raw, signature)
