@@ -96,7 +96,7 @@ async def database_url(postgres: EmbeddedPostgres, template: str) -> AsyncIterat
     """A migrated database of this test's own."""
     name = f"test_{uuid.uuid4().hex}"
     connection = await asyncpg.connect(postgres.url())
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield postgres.url(name)
     await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await connection.close()

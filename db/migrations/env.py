@@ -5,6 +5,11 @@ from alembic import context
 from db.models import all_tables
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=all_tables.metadata, compare_type=True)
+context.configure(
+    connection=connection,
+    target_metadata=all_tables.metadata,
+    compare_type=True,
+    include_name=all_tables.has_model,
+)
 with context.begin_transaction():
     context.run_migrations()

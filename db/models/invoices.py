@@ -29,6 +29,11 @@ class Invoice(Mirror, WithMetadata):
         UniqueConstraint("invoice_number", "stripe_account", "livemode"),
         Index("uq_invoices_own_key", "own_key", unique=True, postgresql_where=text("own_key IS NOT NULL")),
         Index("ix_invoices_stripe_number", "stripe_number"),
+        Index(
+            "ix_invoices_collects_invoice_id",
+            "collects_invoice_id",
+            postgresql_where=text("collects_invoice_id IS NOT NULL"),
+        ),
         Index("ix_invoices_stripe_customer_id", "stripe_customer_id"),
         Index("ix_invoices_stripe_subscription_id", "stripe_subscription_id"),
         Index("ix_invoices_user_id", "user_id"),
@@ -45,7 +50,18 @@ class Invoice(Mirror, WithMetadata):
         "finalization_failed_at": "max",
     }
     ledger_own: ClassVar = frozenset(
-        {"user_id", "invoice_number", "api_key_prefix", "notes", "kind", "own_key", "seller", "series", "void_reason"}
+        {
+            "user_id",
+            "invoice_number",
+            "api_key_prefix",
+            "notes",
+            "kind",
+            "own_key",
+            "seller",
+            "series",
+            "void_reason",
+            "collects_invoice_id",
+        }
     )
 
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
@@ -63,6 +79,8 @@ class Invoice(Mirror, WithMetadata):
     series: Mapped[str | None]
     """Which series of the sellers file an invoice of our own is numbered in."""
     void_reason: Mapped[str | None]
+    collects_invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
+    """The invoice of ours that this one of Stripe's was made to collect: it is the same money, not more."""
     status: Mapped[str | None]
     billing_reason: Mapped[str | None]
     collection_method: Mapped[str | None]
