@@ -49,4 +49,4 @@ bench: install ## Measure: ratios and CPU per event, taken in one run
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; $(PY) $$file || exit 1; done
 
 clean: ## Remove what was installed and cached; BILLING_HOME stays
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache /dev/shm/billing-test-*

@@ -164,13 +164,15 @@ class CreditNote(Mirror, WithMetadata):
         ),
     )
     ledger_key: ClassVar = ("stripe_credit_note_id",)
-    ledger_own: ClassVar = frozenset({"invoice_id"})
+    ledger_own: ClassVar = frozenset({"invoice_id", "series"})
 
     stripe_credit_note_id: Mapped[str | None] = mapped_column(unique=True)
     invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
     stripe_invoice_id: Mapped[str | None]
     stripe_customer_id: Mapped[str | None]
     number: Mapped[str | None]
+    series: Mapped[str | None]
+    """Which series of the sellers file one of our own is numbered in; triggers keep it for ever (migration 0007)."""
     status: Mapped[str | None]
     type: Mapped[str | None]
     reason: Mapped[str | None]

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -51,6 +51,9 @@ STATUS_SECONDS = 5.0
 
 CHECK_SECONDS = 30.0
 """Between two comparisons while one watches."""
+
+SHOWN = 5
+"""Differences that are named before the end, at most; the summary names more."""
 
 
 class StuckError(Exception):
@@ -154,8 +157,9 @@ class Director:
 
     def _month_is_over(self, last: int) -> None:
         difference = ""
+        found = self.compare() if self.chaos is not None else []
         if self.chaos is not None:
-            difference = f" · difference {len(self.compare())}"
+            difference = f" · difference {len(found)}"
         if (dead := self.ledger.backlog()[1]) > 0:
             difference += f" · dead {dead:,}"
         counts, progress = self.ledger.counts(), self.ledger.progress()
@@ -163,6 +167,7 @@ class Director:
             f"{month(last)} · {counts['customers']:,} customers · {counts['invoices']:,} invoices · "
             f"MRR {worth(self.ledger.mrr())} · applied {progress.finished:,}/{progress.received:,}{difference}"
         )
+        self._name(found)
 
     # comparing
 
@@ -246,7 +251,10 @@ class Director:
             self.screen.beat(at, line)
 
     def _check(self) -> None:
-        for difference in self.compare()[:5]:
+        self._name(self.compare())
+
+    def _name(self, found: Sequence[Difference]) -> None:
+        for difference in found[:SHOWN]:
             self.screen.say(str(difference), "red")
 
     def _status(self) -> None:

@@ -33,11 +33,14 @@ _PROGRESS = text(
     """
 )
 
+SOON = timedelta(seconds=10)
+"""Who finds a lock held comes again within this time of the machine's clock; that is no day to come."""
+
 # What waits for a day to come (a discount that will run out) is no backlog.
 _BACKLOG = text(
     """
     SELECT count(*) FILTER (WHERE dead_reason IS NULL
-                              AND (event_id IS NOT NULL OR attempts > 0 OR lease_token IS NOT NULL OR due_at <= :now)),
+                              AND (event_id IS NOT NULL OR attempts > 0 OR lease_token IS NOT NULL OR due_at <= :soon)),
            count(*) FILTER (WHERE dead_reason IS NOT NULL)
     FROM queue
     """
@@ -137,7 +140,7 @@ class Ledger:
         """How much work is left to do now, and how much of it is parked as dead."""
 
         async def ask(conn: AsyncConnection) -> tuple[int, int]:
-            left, dead = (await conn.execute(_BACKLOG, {"now": self._now()})).one()
+            left, dead = (await conn.execute(_BACKLOG, {"soon": self._now() + SOON})).one()
             return left, dead
 
         return self._ask(ask)
