@@ -25,10 +25,18 @@ def content_sha256(content: Content) -> str:
     return hashlib.sha256(raw.encode()).hexdigest()
 
 
+_LETTERS = str.maketrans("0123456789", "ghjkmnpqrs")
+
+
 def file_name(kind: str, number: str, issued_at: datetime, sha256: str) -> str:
-    """A name in the storage: readable for people, and with 128 random bits that nobody guesses."""
+    """A name in the storage: readable for people, and with 128 random bits that nobody guesses.
+
+    Those are written in letters alone: digits beside the number's own would look like a card's now and then, and be
+    hidden wherever the name is told.
+    """
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", number).strip("-")[:60] or "document"
-    return f"{kind}s/{issued_at:%Y/%m}/{readable}-{sha256[:16]}-{secrets.token_hex(16)}.pdf"
+    chance = f"{sha256[:16]}-{secrets.token_hex(16)}".translate(_LETTERS)
+    return f"{kind}s/{issued_at:%Y/%m}/{readable}-{chance}.pdf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +257,35 @@ async def not_stored(conn: AsyncConnection, document_id: int, reason: str, *, de
         text("UPDATE documents SET status = :status, reason = :reason WHERE id = :id AND status <> 'stored'"),
         {"id": document_id, "reason": reason, "status": "dead" if dead else "waiting"},
     )
+
+
+_PARK_STRANDED = text(
+    """
+    UPDATE documents d SET status = 'dead', reason = coalesce(j.last_error, 'its job was ' || j.status)
+    FROM jobs j WHERE j.id = d.job_id AND d.status = 'waiting' AND j.status IN ('dead', 'cancelled')
+    """
+)
+_PARKED = text(
+    """
+    SELECT count(*), min(d.job_id) FROM documents d LEFT JOIN jobs j ON j.id = d.job_id
+    WHERE d.status <> 'stored' AND (j.id IS NULL OR j.status IN ('dead', 'cancelled', 'done'))
+    """
+)
+
+
+async def park_stranded(conn: AsyncConnection) -> int:
+    """Park the documents that wait for a job that is parked or cancelled. Returns how many.
+
+    A job tells of its own failures; this is for one that could not: its worker died, its time was up, an operator took
+    it away.
+    """
+    return (await conn.execute(_PARK_STRANDED)).rowcount
+
+
+async def parked(conn: AsyncConnection) -> tuple[int, int | None]:
+    """How many documents nobody will render unless an operator lets them, and the first job to run again for that."""
+    row = (await conn.execute(_PARKED)).one()
+    return row[0], row[1]
 
 
 async def keep_assets(conn: AsyncConnection, assets: Mapping[str, tuple[str, bytes]], *, now: datetime) -> None:

@@ -9,19 +9,29 @@ import msgspec
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Text
+from sqlalchemy.types import BigInteger, Text
 
+from db.dunning_own import OWN, own_id, own_name
 from db.ledger import hash63
 from db.states import CaseStatus
 
 _encode = msgspec.json.Encoder().encode
 
 
+def _named(names: Collection[str]) -> dict[str, list[Any]]:
+    """These invoices, as statements take them: Stripe's by Stripe's id, ours by our own."""
+    ours = {name: own_id(name) for name in names}
+    return {
+        "invoices": [name for name, number in ours.items() if number is None],
+        "ours": [number for number in ours.values() if number is not None],
+    }
+
+
 @dataclass(slots=True)
 class Case:
     """A row of `dunning_cases`, with what was done in it so far. Amounts are minor units of `currency`, times UTC."""
 
-    stripe_invoice_id: str
+    stripe_invoice_id: str | None
     invoice_id: int | None
     user_id: int | None
     stripe_customer_id: str | None
@@ -67,9 +77,19 @@ class Case:
     """How many of them were reminders."""
 
     @property
+    def own(self) -> bool:
+        """Whether the invoice is our own: Stripe does not know it."""
+        return self.stripe_invoice_id is None
+
+    @property
+    def invoice(self) -> str:
+        """The name of its invoice: Stripe's id, or `own-17`."""
+        return self.stripe_invoice_id or own_name(self.invoice_id or 0)
+
+    @property
     def lock(self) -> str:
         """Whoever changes the case holds this: the events of its customer are entered under the same lock."""
-        return self.stripe_customer_id or self.stripe_invoice_id
+        return self.stripe_customer_id or self.invoice
 
     @property
     def last(self) -> int:
@@ -129,16 +149,16 @@ _SELECT = f"""
         FROM dunning_steps WHERE case_id = c.id AND outcome = 'taken'
     ) s
 """  # noqa: S608 - the names are constants of this module
-_OF_INVOICES = text(f"{_SELECT} WHERE c.stripe_invoice_id = ANY(:invoices) ORDER BY c.id").bindparams(
-    bindparam("invoices", type_=ARRAY(Text))
-)
+_ABOUT = "(c.stripe_invoice_id = ANY(:invoices) OR (c.stripe_invoice_id IS NULL AND c.invoice_id = ANY(:ours)))"
+_LISTS = (bindparam("invoices", type_=ARRAY(Text)), bindparam("ours", type_=ARRAY(BigInteger)))
+_OF_INVOICES = text(f"{_SELECT} WHERE {_ABOUT} ORDER BY c.id").bindparams(*_LISTS)
 _BY_ID = text(f"{_SELECT} WHERE c.id = :id")
 
 
 async def cases_of(conn: AsyncConnection, invoices: Collection[str]) -> dict[str, Case]:
-    """The cases of these invoices, by Stripe's id of the invoice."""
-    rows = (await conn.execute(_OF_INVOICES, {"invoices": list(invoices)})).mappings()
-    return {row["stripe_invoice_id"]: Case(**row) for row in rows}
+    """The cases of these invoices, by the invoice's name."""
+    rows = (await conn.execute(_OF_INVOICES, _named(invoices))).mappings()
+    return {case.invoice: case for case in (Case(**row) for row in rows)}
 
 
 async def case_by_id(conn: AsyncConnection, case_id: int) -> Case | None:
@@ -163,6 +183,7 @@ class Touched:
     """An invoice whose case may have to change (`case_id`), or that may have to get one (None)."""
 
     invoice: str
+    """Its name."""
     lock: str
     case_id: int | None
 
@@ -172,16 +193,22 @@ _MARKED = """
     AND coalesce(i.payment_failed_at, i.payment_action_required_at, i.overdue_at) IS NOT NULL
     AND NOT EXISTS (SELECT FROM dunning_cases c WHERE c.stripe_invoice_id = i.stripe_invoice_id)
 """
+_NAME = f"coalesce(c.stripe_invoice_id, '{OWN}' || c.invoice_id)"
+_OWN_NAME = f"'{OWN}' || c.invoice_id"
 # Cases are few, and are found by their own indexes; so an event without arrears costs one look into small tables.
 _TOUCHED = text(
     f"""
     SELECT c.stripe_invoice_id, coalesce(c.stripe_customer_id, c.stripe_invoice_id), c.id
     FROM dunning_cases c WHERE c.stripe_invoice_id = ANY(:invoices)
     UNION
+    SELECT {_OWN_NAME}, coalesce(c.stripe_customer_id, {_OWN_NAME}), c.id
+    FROM invoices s JOIN dunning_cases c ON c.stripe_invoice_id IS NULL AND c.invoice_id = s.collects_invoice_id
+    WHERE c.status <> 'closed' AND s.stripe_invoice_id = ANY(:invoices)
+    UNION
     SELECT c.stripe_invoice_id, coalesce(c.stripe_customer_id, c.stripe_invoice_id), c.id
     FROM dunning_cases c WHERE c.status <> 'closed' AND c.stripe_subscription_id = ANY(:subscriptions)
     UNION
-    SELECT c.stripe_invoice_id, coalesce(c.stripe_customer_id, c.stripe_invoice_id), c.id
+    SELECT {_NAME}, coalesce(c.stripe_customer_id, {_NAME}), c.id
     FROM dunning_cases c WHERE c.status <> 'closed' AND c.stripe_customer_id = ANY(:customers)
     UNION
     SELECT c.stripe_invoice_id, coalesce(c.stripe_customer_id, c.stripe_invoice_id), c.id
@@ -214,9 +241,9 @@ async def touched(conn: AsyncConnection, about: About) -> list[Touched]:
 
 _NEW = ", ".join(_COLUMNS)
 _OPEN = text(
-    f"INSERT INTO dunning_cases ({_NEW}) SELECT {_NEW}"  # noqa: S608 - constants
+    f"INSERT INTO dunning_cases AS c ({_NEW}) SELECT {_NEW}"  # noqa: S608 - constants
     " FROM jsonb_populate_recordset(NULL::dunning_cases, CAST(CAST(:rows AS text) AS jsonb))"
-    " ON CONFLICT (stripe_invoice_id) DO NOTHING RETURNING stripe_invoice_id, id"
+    f" ON CONFLICT DO NOTHING RETURNING {_NAME}, id"
 )
 
 
@@ -225,7 +252,7 @@ async def open_cases(conn: AsyncConnection, cases: Sequence[Case]) -> None:
     rows = [{name: getattr(case, name) for name in _COLUMNS} for case in cases]
     ids = {row[0]: row[1] for row in await conn.execute(_OPEN, {"rows": _encode(rows).decode()})}
     for case in cases:
-        case.id = ids[case.stripe_invoice_id]
+        case.id = ids[case.invoice]
 
 
 _SAVE = text(
@@ -337,23 +364,23 @@ async def follow_users(conn: AsyncConnection, cases: Iterable[Case]) -> None:
 
 
 _DUNNED = text(
-    """
-    SELECT c.stripe_invoice_id FROM dunning_cases c
-    WHERE c.stripe_invoice_id = ANY(:invoices)
+    f"""
+    SELECT {_NAME} FROM dunning_cases c
+    WHERE {_ABOUT}
       AND (c.outcome IS NULL OR c.outcome NOT IN ('void', 'refunded', 'disputed'))
       AND EXISTS (SELECT FROM dunning_steps s WHERE s.case_id = c.id AND s.outcome = 'taken')
-    """
-).bindparams(bindparam("invoices", type_=ARRAY(Text)))
+    """  # noqa: S608 - constants of this module
+).bindparams(*_LISTS)
 
 
 async def was_dunned(conn: AsyncConnection, invoice_ids: Collection[str]) -> set[str]:
-    """Those of these invoices (Stripe's ids) whose customer was written to: paid, they get `recovered`, no receipt.
+    """Those of these invoices (by name) whose customer was written to: paid, they get `recovered`, no receipt.
 
     The answer is the same before and after the payment has closed the case.
     """
     if not invoice_ids:
         return set()
-    return set((await conn.execute(_DUNNED, {"invoices": list(invoice_ids)})).scalars())
+    return set((await conn.execute(_DUNNED, _named(invoice_ids))).scalars())
 
 
 async def open_count(conn: AsyncConnection) -> int:

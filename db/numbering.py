@@ -56,7 +56,7 @@ async def claim(conn: AsyncConnection, numbers: Iterable[str], *, locks: Iterabl
 
 @dataclass(frozen=True, slots=True)
 class Uneven:
-    """A series in whose year the count of numbers that were taken is not that of our invoices that have one."""
+    """A series in whose year as many numbers were taken as neither invoices nor credit notes of ours have."""
 
     series: str
     year: int
@@ -78,6 +78,12 @@ _UNEVEN = text(
             END) AS int) AS year
             FROM invoices i
             WHERE i.kind IS NOT NULL AND i.invoice_number IS NOT NULL AND i.series IS NOT NULL
+            UNION ALL
+            SELECT n.series, CAST(extract(year FROM coalesce(
+                CAST(d.content->>'issued_on' AS date), CAST(n.stripe_created_at AT TIME ZONE 'UTC' AS date)
+            )) AS int)
+            FROM credit_notes n LEFT JOIN documents d ON d.key = 'credit_note/' || n.id
+            WHERE n.stripe_credit_note_id IS NULL AND n.series IS NOT NULL
         ) AS ours
         GROUP BY series, year
     )

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Integer, Text
 
+from db import documents
 from db.states import AttemptOutcome, DeadReason, EventStatus, JobStatus, QueueName
 
 BULK = 1
@@ -303,6 +304,8 @@ async def fail(conn: AsyncConnection, row: Claimed, failure: Failure, *, now: da
     if updated.rowcount != 1:
         raise LeaseLost(f"the lease on {row.name} ({row.event_id or row.job_id}) ran out")
     await _mark(conn, row, failure)
+    if failure.dead and row.queue == QueueName.PDF:
+        await documents.park_stranded(conn)
     await _add_attempt(conn, row, failure.outcome, now=now, worker=worker, failure=failure)
 
 
@@ -388,8 +391,14 @@ _SWEEP = text(
 
 
 async def sweep(conn: AsyncConnection, *, now: datetime) -> list[tuple[str, str, str | None]]:
-    """Take back what dead workers held. Returns (queue, name, dead reason) of each row."""
-    return [(row[0], row[1], row[2]) for row in await conn.execute(_SWEEP, {"now": now})]
+    """Take back what dead workers held. Returns (queue, name, dead reason) of each row.
+
+    A document whose job is parked so is parked with it.
+    """
+    freed = [(row[0], row[1], row[2]) for row in await conn.execute(_SWEEP, {"now": now})]
+    if any(reason is not None for _, _, reason in freed):
+        await documents.park_stranded(conn)
+    return freed
 
 
 _DUE = text(

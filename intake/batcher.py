@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import asyncpg
 import structlog
@@ -15,7 +15,7 @@ from db.states import QueueName
 log = structlog.get_logger()
 
 BATCH = 64
-"""Rows of one statement at most: larger batches gain nothing and wait longer."""
+"""Requests of one statement at most: larger batches gain nothing and wait longer."""
 
 BATCH_BYTES = 4 * 1024 * 1024
 """Bodies of one statement at most, but always one."""
@@ -45,8 +45,14 @@ _SERVER_GOING = ("08", "57P")
 """SQLSTATEs of a server that is going or gone; it may be back, or have a successor, before the deadline."""
 
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
+
+
 class UnavailableError(Exception):
-    """The event is not known to be remembered: Stripe must send it again."""
+    """What was sent is not known to be remembered: the caller must send it again."""
 
 
 class Bell(Protocol):
@@ -57,38 +63,74 @@ class Bell(Protocol):
         ...
 
 
-class _Waiting:
+class Write(Protocol[Item_contra, Result_co]):
+    """Remembers what was sent together."""
+
+    async def __call__(self, conn: Connection, items: Sequence[Item_contra], /) -> Sequence[Result_co]:
+        """Commit `items`, and return what each came to, in their order. To be called again, it must be idempotent."""
+        ...
+
+
+class RememberEvents:
+    """Webhook events go into the inbox, each once, and the workers are rung for."""
+
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+
+    async def __call__(self, conn: Connection, items: Sequence[NewEvent], /) -> list[bool]:
+        """Whether each event was there before."""
+        first: dict[str, NewEvent] = {}
+        twins = [first.setdefault(event.id, event) is not event for event in items]
+        new = await inbox.remember(conn, list(first.values()))
+        if new:
+            self._bell.ring(QueueName.EVENTS)
+        return [twin or event.id not in new for twin, event in zip(twins, items, strict=True)]
+
+
+class _Waiting(Generic[Item, Result]):
     """A request that waits for its commit."""
 
-    __slots__ = ("answer", "deadline", "event")
+    __slots__ = ("answer", "deadline", "item", "size")
 
-    def __init__(self, event: NewEvent, answer: asyncio.Future[bool], deadline: float) -> None:
-        self.event = event
+    def __init__(self, item: Item, size: int, answer: asyncio.Future[Result], deadline: float) -> None:
+        self.item = item
+        self.size = size
         self.answer = answer
         self.deadline = deadline
 
-    def remembered(self, *, duplicate: bool) -> None:
+    def remembered(self, result: Result) -> None:
         if not self.answer.done():  # else it was told that its time is over, or the client is gone
-            self.answer.set_result(duplicate)
+            self.answer.set_result(result)
 
     def failed(self, why: str) -> None:
         if not self.answer.done():
             self.answer.set_exception(UnavailableError(why))
 
 
-class Batcher:
+class Batcher(Generic[Item, Result]):
     """N writers, each with a connection: while one batch commits, the next collects. There is no timer to tune."""
 
-    def __init__(self, url: str, bell: Bell, *, writers: int = 4, deadline: float = DEADLINE) -> None:
-        """`url` is PostgreSQL's; `deadline` is in seconds."""
+    def __init__(
+        self,
+        url: str,
+        write: Write[Item, Result],
+        *,
+        size: Callable[[Item], int],
+        name: Callable[[Item], str],
+        writers: int = 4,
+        deadline: float = DEADLINE,
+    ) -> None:
+        """`url` is PostgreSQL's; `size` is an item's in bytes, `name` its name in the log; `deadline` is in seconds."""
         self._url = url
-        self._bell = bell
+        self._commit = write
+        self._size = size
+        self._name = name
         self._count = writers
         self._deadline = deadline
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._waiting_bytes = 0
         self._idle: list[asyncio.Future[None]] = []
-        self._in_flight: dict[int, Sequence[_Waiting]] = {}
+        self._in_flight: dict[int, Sequence[_Waiting[Item, Result]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._open = False
 
@@ -108,14 +150,14 @@ class Batcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def remember(self, event: NewEvent) -> bool:
-        """Return after the commit; True if the event was there before. Raises UnavailableError after `deadline`."""
-        size = len(event.payload)
+    async def remember(self, item: Item) -> Result:
+        """Return what the item came to, after the commit. Raises UnavailableError after `deadline`."""
+        size = self._size(item)
         if not self._open or len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES:
             raise UnavailableError("full" if self._open else "closing")
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(_Waiting(event, answer, loop.time() + self._deadline))
+        answer: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append(_Waiting(item, size, answer, loop.time() + self._deadline))
         self._waiting_bytes += size
         self._wake()
         return await answer
@@ -152,7 +194,7 @@ class Batcher:
         async with asyncio.timeout(STATEMENT_TIMEOUT):
             return await inbox.connect(self._url, timeout=STATEMENT_TIMEOUT, application_name="billing-intake")
 
-    async def _take(self, conn: Connection) -> list[_Waiting]:
+    async def _take(self, conn: Connection) -> list[_Waiting[Item, Result]]:
         """Wait for work, and take what has collected."""
         while not self._waiting:
             idle = asyncio.get_running_loop().create_future()
@@ -161,45 +203,36 @@ class Batcher:
         if conn.is_closed():
             self._wake()
             raise ConnectionResetError("the database hung up")
-        batch: list[_Waiting] = []
+        batch: list[_Waiting[Item, Result]] = []
         size = 0
         while self._waiting and len(batch) < BATCH and size < BATCH_BYTES:
             waiting = self._waiting.popleft()
-            size += len(waiting.event.payload)
+            size += waiting.size
             batch.append(waiting)
         self._waiting_bytes -= size
         return batch
 
-    async def _write(self, conn: Connection, batch: Sequence[_Waiting]) -> None:
+    async def _write(self, conn: Connection, batch: Sequence[_Waiting[Item, Result]]) -> None:
         """Commit `batch` and answer it. Raises if the connection is of no more use; a part may be answered then."""
         try:
-            await self._commit(conn, batch)
+            async with asyncio.timeout(STATEMENT_TIMEOUT):
+                results = await self._commit(conn, [waiting.item for waiting in batch])
         except asyncpg.PostgresError as error:
             if not (error.sqlstate or "").startswith(_A_ROWS_FAULT):
                 raise
             state = error.sqlstate
         else:
+            for waiting, result in zip(batch, results, strict=True):
+                waiting.remembered(result)
             return
         if len(batch) > 1:  # one bad row harms only itself
             for waiting in batch:
                 await self._write(conn, [waiting])
         else:
-            log.error("an event cannot be stored", id=batch[0].event.id, sqlstate=state)
+            log.error("an event cannot be stored", id=self._name(batch[0].item), sqlstate=state)
             batch[0].failed("unstorable")
 
-    async def _commit(self, conn: Connection, batch: Sequence[_Waiting]) -> None:
-        first: dict[str, _Waiting] = {}
-        twins = [waiting for waiting in batch if first.setdefault(waiting.event.id, waiting) is not waiting]
-        async with asyncio.timeout(STATEMENT_TIMEOUT):
-            new = await inbox.remember(conn, [waiting.event for waiting in first.values()])
-        for id_, waiting in first.items():
-            waiting.remembered(duplicate=id_ not in new)
-        for waiting in twins:
-            waiting.remembered(duplicate=True)
-        if new:
-            self._bell.ring(QueueName.EVENTS)
-
-    def _give_up(self, batch: Sequence[_Waiting], error: Exception) -> None:
+    def _give_up(self, batch: Sequence[_Waiting[Item, Result]], error: Exception) -> None:
         """If the server went, the rows go to its successor should it come before their deadline; else they failed.
 
         Where a commit was done and only its reply was lost, they will be found to be there already.
@@ -211,7 +244,7 @@ class Batcher:
                 waiting.failed(type(error).__name__)
             return
         self._waiting.extendleft(reversed(unanswered))
-        self._waiting_bytes += sum(len(waiting.event.payload) for waiting in unanswered)
+        self._waiting_bytes += sum(waiting.size for waiting in unanswered)
         for _ in unanswered[::BATCH]:
             self._wake()
 
@@ -223,7 +256,7 @@ class Batcher:
             now = loop.time()
             while self._waiting and self._waiting[0].deadline <= now:
                 late = self._waiting.popleft()
-                self._waiting_bytes -= len(late.event.payload)
+                self._waiting_bytes -= late.size
                 late.failed("deadline")
             for batch in self._in_flight.values():
                 for waiting in batch:

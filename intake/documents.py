@@ -62,13 +62,19 @@ def told(text: str, status: int, *, after: int | None = None) -> Response:
     return Response(text, status, {**HEADERS, **more}, media_type="text/plain; charset=utf-8")
 
 
+def _known(etag: str, fields: Sequence[str]) -> bool:
+    """Whether who asks has it already: `*` stands for whatever there is (RFC 9110, 13.1.2)."""
+    named = {one.strip().removeprefix("W/") for field in fields for one in field.split(",")}
+    return etag in named or named == {"*"}
+
+
 async def pdf_answer(files: Files, document: StoredDocument, request: Request) -> Response:
     """The PDF, after its SHA-256 was checked; to HEAD what it would be. 503 as long as it is not there."""
     if document.sha256 is None or document.size_bytes is None:
         return told(NOT_YET, HTTPStatus.SERVICE_UNAVAILABLE, after=LATER if document.status == "dead" else SOON)
     etag = f'"{document.sha256}"'
     headers = {**HEADERS, "Content-Disposition": disposition(file_name_of(document)), "ETag": etag}
-    if etag in {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}:
+    if _known(etag, request.headers.getlist("if-none-match")):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     if request.method == "HEAD":
         size = {"Content-Length": str(document.size_bytes)}

@@ -1,6 +1,6 @@
 """Invoices and documents in the words of operators: the same at the terminal, the API and the dashboard."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,18 @@ from worker.links import document_link, document_path, link_secrets
 from worker.settings import ConfigurationError, Settings
 
 FREE_TEXT = frozenset(
-    {"name", "email", "reason", "document_reason", "void_reason", "notes", "description", "line_items", "audit"}
+    {
+        "name",
+        "email",
+        "reason",
+        "document_reason",
+        "void_reason",
+        "notes",
+        "description",
+        "line_items",
+        "audit",
+        "without_factur_x",
+    }
 )
 """What people typed, or what an error said: no secret in it is shown."""
 
@@ -29,9 +40,10 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def document_json(document: StoredDocument) -> dict[str, Any]:
-    """A document without what it says, as JSON."""
+    """A document without what it says, as JSON; `without_factur_x` tells why it has no XML though its seller's have."""
     names = (name for name in StoredDocument.__slots__ if name not in _HIDDEN)
-    return shown({name: getattr(document, name) for name in names})
+    told = {name: getattr(document, name) for name in names}
+    return shown({**told, "without_factur_x": list(document.content.get("without_factur_x", ()))})
 
 
 async def story(conn: AsyncConnection, ref: str) -> dict[str, Any]:
@@ -71,12 +83,27 @@ def document_of(found: Found) -> StoredDocument:
 
 def ready(document: StoredDocument) -> StoredDocument:
     """The document, if its PDF is there. Raises NotAllowedError saying why it is not."""
+    why = not_ready(document)
+    if why is not None:
+        raise NotAllowedError([why])
+    return document
+
+
+def not_ready(document: StoredDocument) -> str | None:
+    """Why the PDF is not there, and what to do about it; None: it is there."""
     if document.sha256 is not None:
-        return document
+        return None
+    why = f" ({without_secrets(document.reason)})" if document.reason else ""
+    if document.status == "dead":
+        mend = f": mend that, then `billing jobs retry {document.job_id}`" if document.job_id is not None else ""
+        return f"the PDF of {document.number} was parked{why}{mend}"
     job = f": see `billing jobs show {document.job_id}`" if document.job_id is not None else ""
-    why = f" ({document.reason})" if document.reason else ""
-    state = "was parked" if document.status == "dead" else "is not rendered yet"
-    raise NotAllowedError([f"the PDF of {document.number} {state}{why}{job}"])
+    return f"the PDF of {document.number} is not rendered yet{why}{job}"
+
+
+def without_ids(documents: Sequence[Mapping[str, Any]], *, but: Collection[int]) -> list[dict[str, Any]]:
+    """Documents of `document_json` as a dry run may tell them: what it undid has no id, no job, no file."""
+    return [dict(one) if one["id"] in but else {**one, "id": None, "job_id": None, "file": None} for one in documents]
 
 
 def link_of(document: StoredDocument, settings: Settings, now: datetime) -> tuple[str, bool]:

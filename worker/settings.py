@@ -1,5 +1,6 @@
 """What a deployment can set, checked as a whole at start: every mistake is named at once, with its fix."""
 
+import hashlib
 import re
 from base64 import b64decode
 from difflib import get_close_matches
@@ -181,6 +182,12 @@ def _long_secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise ValueError('is no SHA-256: make it by `printf %s "$ADMIN_TOKEN" | sha256sum`, 64 hexadecimal digits')
+    return value.lower()
+
+
 def _one_line(value: str) -> str:
     if any(ord(char) < ord(" ") for char in value):
         raise ValueError("is one line, without control characters; for example Acme GmbH")
@@ -253,9 +260,11 @@ class Settings(BaseSettings):
     stripe_secret_key: SecretStr | None = None
     stripe_api_base: HttpUrl | None = None
     admin_token: SecretStr | None = None
+    billing_admin_token_sha256: Annotated[str | None, AfterValidator(lambda one: one and _sha256(one))] = None
     billing_lease_seconds: Annotated[float, Field(ge=1, le=300)] = 15.0
     billing_grace_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
     billing_webhook_writers: Annotated[int, Field(ge=1, le=32)] = 2
+    billing_usage_late_days: Annotated[int, Field(ge=0, le=3660)] = 35
     billing_clock_file: Path | None = None
     mail_url: Annotated[str | None, Field(repr=False), AfterValidator(lambda url: url and _mail_url(url))] = None
     mail_from: Annotated[str, AfterValidator(_sender)] = "billing@localhost"
@@ -280,6 +289,7 @@ class Settings(BaseSettings):
     billing_pdf_processes: Annotated[int | None, Field(ge=1, le=64)] = None
     billing_pdf_seconds: Annotated[float, Field(ge=1, le=600)] = 60.0
     billing_pdf_megabytes: Annotated[int, Field(ge=256, le=16384)] = 1024
+    billing_partner_grace_hours: Annotated[int, Field(ge=0, le=72)] = 6
     log_format: Annotated[str, Field(pattern="^(json|console)$")] = "console"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
@@ -308,6 +318,14 @@ class Settings(BaseSettings):
             return ()
         parts = self.stripe_webhook_secret.get_secret_value().split(",")
         return tuple(part.strip().encode() for part in parts if part.strip())
+
+    @property
+    def admin_sha256(self) -> bytes | None:
+        """The SHA-256 of ADMIN_TOKEN, which is all that the public door is given of it."""
+        if self.billing_admin_token_sha256 is not None:
+            return bytes.fromhex(self.billing_admin_token_sha256)
+        token = self.admin_token.get_secret_value().strip() if self.admin_token is not None else ""
+        return hashlib.sha256(token.encode()).digest() if token else None
 
     @property
     def sendgrid_keys(self) -> tuple[bytes, ...]:

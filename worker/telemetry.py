@@ -188,6 +188,15 @@ EVENT_LAG = Histogram(
     "From received to processed, in seconds.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 300, 3600),
 )
+USAGE_EVENTS = Counter(
+    "billing_usage_events_total",
+    "Usage events that were reported; those of a request that was refused as a whole are `refused`.",
+    ["outcome"],
+)
+USAGE_REQUESTS = Counter("billing_usage_requests_total", "Requests at the door for usage.", ["outcome"])
+RATE_LIMIT_UNAVAILABLE = Counter(
+    "billing_rate_limit_unavailable_total", "Requests that were let in uncounted, because Redis was away."
+)
 
 MAX_TYPES = 500
 """Event types that get a label of their own (Stripe has about 250); more than these are `other`."""

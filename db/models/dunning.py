@@ -25,7 +25,10 @@ class DunningPolicy(Base):
 
 
 class DunningCase(Base):
-    """One invoice that was not paid in time. There is one case per invoice, ever."""
+    """One invoice that was not paid in time. There is one case per invoice, ever.
+
+    Stripe's invoices are named by `stripe_invoice_id`, our own (migration 0006) by `invoice_id` alone.
+    """
 
     __tablename__ = "dunning_cases"
     __table_args__ = (
@@ -40,6 +43,13 @@ class DunningCase(Base):
         Index("ix_dunning_cases_open", "next_step_at", postgresql_where=text("status <> 'closed'")),
         CheckConstraint("(status = 'paused') = (paused_by IS NOT NULL)", name="paused"),
         CheckConstraint("paused_by IN ('stripe','operator')", name="paused_by"),
+        CheckConstraint("stripe_invoice_id IS NOT NULL OR invoice_id IS NOT NULL", name="about"),
+        Index(
+            "uq_dunning_cases_own_invoice_id",
+            "invoice_id",
+            unique=True,
+            postgresql_where=text("stripe_invoice_id IS NULL"),
+        ),
         Index("ix_dunning_cases_user_id", "user_id"),
         Index("ix_dunning_cases_stripe_customer_id", "stripe_customer_id"),
         Index("ix_dunning_cases_stripe_subscription_id", "stripe_subscription_id"),
@@ -47,7 +57,8 @@ class DunningCase(Base):
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    stripe_invoice_id: Mapped[str] = mapped_column(unique=True)
+    stripe_invoice_id: Mapped[str | None] = mapped_column(unique=True)
+    """None: the invoice is our own."""
     invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     stripe_customer_id: Mapped[str | None]

@@ -34,6 +34,7 @@ class Invoice(Mirror, WithMetadata):
             "collects_invoice_id",
             postgresql_where=text("collects_invoice_id IS NOT NULL"),
         ),
+        Index("ix_invoices_api_key_prefix", "api_key_prefix", postgresql_where=text("api_key_prefix IS NOT NULL")),
         Index("ix_invoices_stripe_customer_id", "stripe_customer_id"),
         Index("ix_invoices_stripe_subscription_id", "stripe_subscription_id"),
         Index("ix_invoices_user_id", "user_id"),

@@ -1,18 +1,25 @@
 """Operators look at the invoices that are dunned, and read the story of one: its steps, letters, and who did what."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import BigInteger, Text
 
+from db.dunning_own import OWN, own_id
 from db.operators.actions import UnknownIdsError
 from db.operators.filters import BadFilterError, one_of, period, plain
 from db.states import CaseOutcome, CaseStatus
 
 ALL = "all"
 """Every case, also those that are closed."""
+
+MOST_COPIES = 20
+"""So many of the copies that were sent of one letter on purpose are shown."""
 
 Case = dict[str, Any]
 
@@ -55,22 +62,30 @@ class CaseFilter:
         )
 
 
-_COLUMNS = """
-    c.id, c.stripe_invoice_id, i.invoice_number, c.stripe_customer_id, c.stripe_subscription_id, u.name, u.email,
-    u.dunning_status, c.status, c.outcome, c.reason, c.opened_by, c.currency, c.amount_cents,
-    i.status AS invoice_status, i.amount_remaining_cents, c.decline_code, c.attempt_count, c.next_payment_attempt,
-    c.policy, jsonb_array_length(c.steps) AS steps_total, c.done_step, c.next_step_at, c.grace_days, c.paused_by,
-    c.paused_until, c.acting, c.final_action, c.failed_at, c.opened_at, c.closed_at, c.recovered_cents,
-    c.recovered_after_step, c.timezone
+_NAME = f"coalesce(c.stripe_invoice_id, '{OWN}' || c.invoice_id)"
+_COLUMNS = f"""
+    c.id, {_NAME} AS invoice, c.stripe_invoice_id, c.invoice_id, i.kind, i.invoice_number, i.api_key_prefix,
+    c.stripe_customer_id, c.stripe_subscription_id, coalesce(u.name, i.own_name) AS name,
+    coalesce(u.email, i.own_email) AS email, u.dunning_status, c.status, c.outcome, c.reason, c.opened_by, c.currency,
+    c.amount_cents, i.status AS invoice_status, i.amount_remaining_cents, c.decline_code, c.attempt_count,
+    c.next_payment_attempt, c.policy, jsonb_array_length(c.steps) AS steps_total, c.done_step, c.next_step_at,
+    c.grace_days, c.paused_by, c.paused_until, c.acting, c.final_action, c.failed_at, c.opened_at, c.closed_at,
+    c.recovered_cents, c.recovered_after_step, c.timezone
 """
 _FROM = """
-    FROM dunning_cases c LEFT JOIN invoices i USING (stripe_invoice_id) LEFT JOIN users u ON u.id = c.user_id
+    FROM dunning_cases c LEFT JOIN users u ON u.id = c.user_id LEFT JOIN LATERAL (
+        SELECT kind, invoice_number, api_key_prefix, status, amount_remaining_cents, NULL AS own_name, NULL AS own_email
+        FROM invoices WHERE stripe_invoice_id = c.stripe_invoice_id
+        UNION ALL
+        SELECT kind, invoice_number, api_key_prefix, status, amount_remaining_cents, customer_name, customer_email
+        FROM invoices WHERE c.stripe_invoice_id IS NULL AND id = c.invoice_id
+    ) i ON true
 """
 _LIST = text(
     f"""
     SELECT {_COLUMNS} {_FROM}
     WHERE c.status = ANY(:statuses) AND (CAST(:outcome AS text) IS NULL OR c.outcome = :outcome)
-      AND (CAST(:customer AS text) IS NULL OR c.stripe_customer_id = :customer)
+      AND (CAST(:customer AS text) IS NULL OR c.stripe_customer_id = :customer OR i.api_key_prefix = :customer)
       AND (CAST(:since AS timestamptz) IS NULL OR c.opened_at >= :since)
       AND (CAST(:until AS timestamptz) IS NULL OR c.opened_at < :until)
       AND (CAST(:after AS bigint) IS NULL OR c.id < :after)
@@ -78,6 +93,10 @@ _LIST = text(
     """
 )
 _ONE = text(f"SELECT {_COLUMNS}, c.steps AS policy_steps, c.hours AS policy_hours {_FROM} WHERE c.id = :id")
+_CASE_OF = text(
+    "SELECT id FROM dunning_cases WHERE stripe_invoice_id = :invoice"
+    " OR (stripe_invoice_id IS NULL AND invoice_id = CAST(:ours AS bigint))"
+)
 _TAKEN = text(
     """
     SELECT s.position, s.outcome, s.letter, s.action, s.due_at, s.taken_at, s.read_from, s.detail, s.email_id,
@@ -88,9 +107,10 @@ _TAKEN = text(
 _LETTERS = text(
     """
     SELECT id, key, template, recipient, status, reason, subject, created_at, sent_at FROM emails
-    WHERE stripe_invoice_id = :invoice ORDER BY id
+    WHERE stripe_invoice_id = :invoice OR key = ANY(:keys) ORDER BY id
     """
-)
+).bindparams(bindparam("keys", type_=ARRAY(Text)))
+_DOCUMENTS = text("SELECT id FROM documents WHERE invoice_id = :id")
 _AUDIT = text(
     """
     SELECT created_at, who, action, why FROM audit_log
@@ -99,11 +119,13 @@ _AUDIT = text(
 )
 _FIND = text(
     """
-    SELECT stripe_invoice_id FROM invoices
-    WHERE stripe_invoice_id = :ref OR invoice_number = :ref OR stripe_number = :ref OR id::text = :ref
-    ORDER BY (stripe_invoice_id = :ref) DESC, (invoice_number = :ref) DESC, id DESC LIMIT 1
+    SELECT coalesce(stripe_invoice_id, :own || id) FROM invoices
+    WHERE (stripe_invoice_id = :ref OR invoice_number = :ref OR stripe_number = :ref OR id = CAST(:id AS bigint))
+      AND (stripe_invoice_id IS NOT NULL OR (kind IS NOT NULL AND invoice_number IS NOT NULL))
+    ORDER BY coalesce(stripe_invoice_id = :ref, false) DESC, coalesce(id = :named, false) DESC,
+             coalesce(invoice_number = :ref, false) DESC, id DESC LIMIT 1
     """
-)
+).bindparams(bindparam("id", type_=BigInteger), bindparam("named", type_=BigInteger), bindparam("own", type_=Text))
 
 
 async def list_cases(conn: AsyncConnection, wanted: CaseFilter, *, limit: int, after: int | None = None) -> list[Case]:
@@ -124,28 +146,43 @@ async def list_cases(conn: AsyncConnection, wanted: CaseFilter, *, limit: int, a
 
 
 async def invoice_of(conn: AsyncConnection, ref: str) -> str:
-    """Stripe's id of an invoice, by that id, its number, or our id. Raises UnknownIdsError."""
-    name = plain("id", ref)
-    found = None if name is None else (await conn.execute(_FIND, {"ref": name})).scalar()
+    """The name of an invoice, by Stripe's id, its number, or our id. Raises UnknownIdsError.
+
+    Stripe's are named by Stripe's id; our own are `own-17`, by our id.
+    """
+    name = plain("id", ref) or ""
+    named = own_id(name)
+    id_ = named or (int(name) if re.fullmatch(r"[0-9]{1,18}", name) else None)
+    found = (await conn.execute(_FIND, {"ref": name, "id": id_, "named": named, "own": OWN})).scalar()
     if found is None:
         raise UnknownIdsError("invoice", [ref])
     return found
 
 
 async def case_story(conn: AsyncConnection, invoice: str) -> Case:
-    """All that is known of an invoice's case (Stripe's id). Raises UnknownIdsError when it has none."""
-    case_id = (
-        await conn.execute(text("SELECT id FROM dunning_cases WHERE stripe_invoice_id = :i"), {"i": invoice})
-    ).scalar()
+    """All that is known of the case of an invoice of this name. Raises UnknownIdsError when it has none."""
+    ours = own_id(invoice)
+    case_id = (await conn.execute(_CASE_OF, {"invoice": invoice, "ours": ours})).scalar()
     if case_id is None:
         raise UnknownIdsError("dunning case", [invoice])
     row = (await conn.execute(_ONE, {"id": case_id})).mappings().one()
+    keys = await _keys_of(conn, invoice, ours, len(row["policy_steps"]))
     return {
         **dict(row),
         "taken": _rows(await conn.execute(_TAKEN, {"id": case_id})),
-        "letters": _rows(await conn.execute(_LETTERS, {"invoice": invoice})),
+        "letters": _rows(await conn.execute(_LETTERS, {"invoice": invoice, "keys": keys})),
         "audit": _rows(await conn.execute(_AUDIT, {"invoice": invoice})),
     }
+
+
+async def _keys_of(conn: AsyncConnection, invoice: str, ours: int | None, steps: int) -> list[str]:
+    """The keys that letters about an invoice of ours may have; Stripe's are found by Stripe's id."""
+    if ours is None:
+        return []
+    papers = (await conn.execute(_DOCUMENTS, {"id": ours})).scalars()
+    keys = [f"document/{one}" for one in papers]
+    keys += [*(f"dunning/{invoice}/{position}" for position in range(steps)), f"recovered/{invoice}"]
+    return keys + [f"{key}/again/{copy}" for key in keys for copy in range(1, MOST_COPIES + 1)]
 
 
 def _rows(found: Any) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, String, and_, case, cast, func, literal, o
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import emails, queue
+from db.dunning_own import own_id
 from db.models.dunning import DunningCase
 from db.models.mail import Email, SuppressedAddress
 from db.models.operations import Job, JobAttempt
@@ -186,8 +187,12 @@ async def _closed_case(conn: AsyncConnection, key: str) -> str | None:
     kind, _, rest = key.partition("/")
     if kind != "dunning":
         return None
+    invoice = rest.partition("/")[0]
+    ours = own_id(invoice)
     case_of = select(DunningCase.outcome, DunningCase.reason).where(
-        DunningCase.stripe_invoice_id == rest.partition("/")[0],
+        DunningCase.stripe_invoice_id == invoice
+        if ours is None
+        else DunningCase.stripe_invoice_id.is_(None) & (DunningCase.invoice_id == ours),
         DunningCase.status == CaseStatus.CLOSED.value,
         DunningCase.outcome != CaseOutcome.LOST.value,
     )

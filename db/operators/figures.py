@@ -17,7 +17,15 @@ MISSED = frozenset({CaseOutcome.LOST, CaseOutcome.CANCELED})
 """Outcomes in which the money never came. Where nothing was owed any more (void, refunded, disputed, exempt) it counts
 neither way."""
 
-_PERIOD = "(CAST(:since AS timestamptz) IS NULL OR c.opened_at >= :since) AND (:until IS NULL OR c.opened_at < :until)"
+# An invoice of ours and Stripe's that collects it are the same money: where both were dunned, ours counts.
+_PERIOD = """
+    (CAST(:since AS timestamptz) IS NULL OR c.opened_at >= :since) AND (:until IS NULL OR c.opened_at < :until)
+    AND NOT EXISTS (
+        SELECT FROM invoices s
+        JOIN dunning_cases o ON o.stripe_invoice_id IS NULL AND o.invoice_id = s.collects_invoice_id
+        WHERE s.stripe_invoice_id = c.stripe_invoice_id
+    )
+"""
 _BOUND = (bindparam("since", type_=DateTime(timezone=True)), bindparam("until", type_=DateTime(timezone=True)))
 _CASES = text(
     f"""
@@ -32,9 +40,11 @@ _DAYS = text(
     f"""
     SELECT GROUPING(c.currency, c.decline_code, c.recovered_after_step) AS kind, c.currency, c.decline_code,
            c.recovered_after_step AS position, s.letter, percentile_disc(0.5) WITHIN GROUP (
-        ORDER BY greatest(floor(extract(epoch FROM coalesce(i.paid_at, c.closed_at) - c.failed_at))::bigint, 0)
+        ORDER BY greatest(
+            floor(extract(epoch FROM coalesce(i.paid_at, o.paid_at, c.closed_at) - c.failed_at))::bigint, 0)
     ) AS seconds
-    FROM dunning_cases c LEFT JOIN invoices i USING (stripe_invoice_id)
+    FROM dunning_cases c LEFT JOIN invoices i ON i.stripe_invoice_id = c.stripe_invoice_id
+    LEFT JOIN invoices o ON c.stripe_invoice_id IS NULL AND o.id = c.invoice_id
     LEFT JOIN dunning_steps s ON s.case_id = c.id AND s.position = c.recovered_after_step
     WHERE c.outcome = 'recovered' AND {_PERIOD}
     GROUP BY GROUPING SETS ((c.currency), (c.decline_code), (c.recovered_after_step, s.letter), ())

@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, literal, select, union_all, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db import documents
 from db.models.inbox import QueueRow
 from db.models.operations import Job, JobAttempt
 from db.operators.actions import (
@@ -176,7 +177,10 @@ async def retry(
 
 
 async def cancel(conn: AsyncConnection, wanted: JobFilter, actor: Actor, *, now: datetime) -> Done:
-    """Take jobs that have not begun, or that are dead, out of the queue; they stay in the books as `cancelled`."""
+    """Take jobs that have not begun, or that are dead, out of the queue; they stay in the books as `cancelled`.
+
+    A document that waited for one of them is parked; a retry of the job renders it all the same.
+    """
     matched = await count(conn, wanted)
     waiting = (
         select(QueueRow.id)
@@ -193,6 +197,8 @@ async def cancel(conn: AsyncConnection, wanted: JobFilter, actor: Actor, *, now:
         .returning(Job.id)
     )
     ids = list(rows.scalars())
+    if ids:
+        await documents.park_stranded(conn)
     return await _audited(conn, actor, "jobs.cancel", matched=matched, wanted=wanted, ids=ids, now=now)
 
 

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from deploy.demo import site as sites
 from deploy.demo import summary, timeline
+from deploy.demo.api_partners import ApiPartners
 from deploy.demo.calendar import Calendar, write
 from deploy.demo.chaos import Chaos
 from deploy.demo.company import NAME, TRADE, found
@@ -138,7 +139,10 @@ class Demo:
             calendar = Calendar(self.site.clock, ledger, clock.now)
             chaos = Chaos(wishes.seed, self.machine, client, self.site.next_signing) if wishes.chaos else None
             story = Story(Shop(client, found(client)))
-            director = Director(client, story, ledger, calendar, self.screen, self.machine.stopping, clock.now, chaos)
+            partners = open_.enter_context(self._api_partners(ledger))
+            director = Director(
+                client, story, ledger, calendar, self.screen, self.machine.stopping, clock.now, chaos, partners
+            )
             client.before_write = director.breathe
             end = later(self.start, HISTORY_ENDS - HISTORY_BEGINS) + (FOUR_WEEKS if wishes.once else 0)
             written = timeline.lives(wishes.seed, self.start, int(clock.now().timestamp()) + BEYOND, wishes.customers)
@@ -148,10 +152,19 @@ class Demo:
                 director.live(rest, wishes.speed, Improviser(wishes.seed, story.shop))
             return self._summary(director, chaos)
 
+    def _api_partners(self, ledger: Ledger) -> ApiPartners:
+        where = self.machine.doors
+        public, admin = (where.address(door) for door in (where.public, where.admin))
+        return ApiPartners(public, admin, self.site.token, self.wishes.seed, self.machine.stopping, ledger)
+
     def _summary(self, director: Director, chaos: Chaos | None) -> int:
         if chaos is not None:
             chaos.calm()
-        differences = [*director.compare(), *director.ledger.in_mailbox(self.site.mailbox)]
+        differences = [
+            *director.compare(),
+            *director.ledger.partners(self.wishes.seed, self.start, director.now),
+            *director.ledger.in_mailbox(self.site.mailbox),
+        ]
         told = summary.outcome(
             director.ledger,
             director.story,

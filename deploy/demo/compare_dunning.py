@@ -44,7 +44,7 @@ _CASES = text(
             'position', s.position, 'outcome', s.outcome, 'at', extract(epoch FROM s.taken_at)::float
         ) ORDER BY s.position)
         FROM dunning_steps s WHERE s.case_id = c.id), '[]') AS done
-    FROM dunning_cases c ORDER BY c.stripe_invoice_id
+    FROM dunning_cases c WHERE c.stripe_invoice_id IS NOT NULL ORDER BY c.stripe_invoice_id
     """
 )
 _FAILED = text(

@@ -10,7 +10,7 @@ SHOWN = 10
 """Lines of an invoice that Stripe shows in an event."""
 
 LINES = """
-invoices i CROSS JOIN LATERAL jsonb_to_recordset(i.line_items) AS t(
+(SELECT * FROM invoices WHERE kind IS NULL) i CROSS JOIN LATERAL jsonb_to_recordset(i.line_items) AS t(
     id text, description text, amount_cents bigint, currency text, quantity bigint, price text,
     period_start timestamptz, period_end timestamptz, proration boolean, subscription_item text,
     discount_cents bigint, tax_cents bigint)
@@ -222,7 +222,7 @@ def credit_notes(view: View) -> Iterator[Kept]:
 INVOICES = (
     Table(
         "invoice",
-        "invoices t",
+        "(SELECT * FROM invoices WHERE kind IS NULL) t",
         "t.stripe_invoice_id",
         invoices,
         {"user": USER, "lines": "coalesce(jsonb_array_length(t.line_items), 0)"},

@@ -22,7 +22,7 @@ UNDER_WAY = ("queued", "sending")
 _LETTERS = text(
     """
     SELECT key, template, recipient, status, created_at FROM emails
-    WHERE key ~ '^(dunning|receipt|recovered)/' ORDER BY key
+    WHERE key ~ '^(dunning|receipt|recovered)/' AND key !~ '^(dunning|recovered)/own-' ORDER BY key
     """
 )
 _UNSENT = text("SELECT key, status, reason FROM emails WHERE status IN ('queued', 'sending', 'dead') ORDER BY key")

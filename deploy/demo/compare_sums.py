@@ -41,6 +41,7 @@ SUMS = (
         "invoices",
         {name: _of(name) for name in ("total", "amount_due", "amount_paid", "amount_remaining")},
         {name: f"t.{name}_cents" for name in ("total", "amount_due", "amount_paid", "amount_remaining")},
+        "t.deleted_at IS NULL AND t.kind IS NULL",
     ),
     Sum("subscription", "subscriptions", {"mrr": mrr}, {"mrr": "t.mrr_cents"}),
     Sum(

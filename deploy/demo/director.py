@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 from deploy.demo.acts import Beat
+from deploy.demo.api_partners import ApiPartners
 from deploy.demo.calendar import Calendar
 from deploy.demo.chaos import LIVE_SECONDS, Chaos
 from deploy.demo.company import money
@@ -72,6 +73,7 @@ class Director:
     stopping: threading.Event
     present: Callable[[], datetime]
     chaos: Chaos | None = None
+    partners: ApiPartners | None = None
     now: int = 0
     """Stripe's time."""
 
@@ -88,6 +90,8 @@ class Director:
         self._deeds = self.chaos.plan(start, end) if self.chaos is not None else []
         while not self.ledger.progress().finished:  # the company's own setting up, once a worker is there
             self._pause(0.05)
+        if self.partners is not None:
+            self.partners.agree(start)
         story = iter(beats)
         beat = next(story, None)
         while self.now < end:
@@ -129,6 +133,8 @@ class Director:
         if to > self.now:
             before, self.now = self.now, self.stripe.move_clock(to)
             self.calendar.move(before, self.now)
+            if self.partners is not None:
+                self.partners.pass_days(before, self.now)
 
     def breathe(self) -> None:
         """Let a second pass before the next request, as it does where people click.

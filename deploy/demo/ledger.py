@@ -13,11 +13,15 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import BigInteger
 
+from db import tokens
 from db.engine import create_engine
+from db.operators.actions import Actor
+from db.tokens import TokenScope
 from deploy.demo import fates
 from deploy.demo.compare import differences, dunning_figures, unfinished
 from deploy.demo.compare_dunning import Figures
 from deploy.demo.compare_letters import in_mailbox
+from deploy.demo.compare_partners import differences as partners_differ
 from deploy.demo.compare_rows import Books, Difference
 from worker.doorbell import Doorbell
 
@@ -59,18 +63,26 @@ _SET_GOING = text(
     "UPDATE queue SET due_at = :now WHERE id = ANY(:ids) AND lease_token IS NULL AND due_at > :now"
 ).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
 
+_UNPAID = text(
+    "SELECT api_key_prefix, invoice_number, finalized_at FROM invoices"
+    " WHERE kind = 'partner' AND status = 'open' ORDER BY id"
+)
+
 _MRR = text("SELECT currency, sum(mrr_cents) FROM subscriptions WHERE mrr_cents > 0 GROUP BY currency ORDER BY 2 DESC")
 
 COUNTS = {
     "customers": "SELECT count(*) FROM users WHERE deleted_at IS NULL",
     "subscriptions": "SELECT count(*) FROM subscriptions",
     "of these active": "SELECT count(*) FROM subscriptions WHERE status IN ('active', 'past_due', 'trialing')",
-    "invoices": "SELECT count(*) FROM invoices",
-    "of these paid": "SELECT count(*) FROM invoices WHERE status = 'paid'",
+    "invoices": "SELECT count(*) FROM invoices WHERE kind IS NULL",
+    "of these paid": "SELECT count(*) FROM invoices WHERE kind IS NULL AND status = 'paid'",
     "payments": "SELECT count(*) FROM payment_history",
     "of these declined": "SELECT count(*) FROM payment_history WHERE failure_code IS NOT NULL",
     "refunds": "SELECT count(*) FROM refunds",
     "disputes": "SELECT count(*) FROM disputes",
+    "usage events of API partners": "SELECT count(*) FROM usage_events",
+    "invoices to API partners": "SELECT count(*) FROM invoices WHERE kind = 'partner'",
+    "of these as PDF": "SELECT count(*) FROM documents WHERE status = 'stored'",
 }
 """What the summary counts, each with its question."""
 
@@ -208,6 +220,29 @@ class Ledger:
     def dunning(self, books: Books, at: int, heard: timedelta | None = None) -> tuple[Figures, Figures]:
         """What became of invoices that were not paid in time: by Stripe's books, and here."""
         return self._runner.run(dunning_figures(self._connected(), books, at=at, heard=heard))
+
+    def make_key(self, prefix: str) -> str:
+        """A key of an API partner, as `billing tokens create` makes it."""
+
+        async def ask(conn: AsyncConnection) -> str:
+            made = await tokens.create(
+                conn, prefix, list(TokenScope), Actor("the demo", None), now=self._now(), name="their own software"
+            )
+            return made[1]
+
+        return self._ask(ask)
+
+    def unpaid(self) -> list[tuple[str, str, datetime]]:
+        """The partners' invoices that are open, oldest first: prefix, number, and when it was issued."""
+
+        async def ask(conn: AsyncConnection) -> list[tuple[str, str, datetime]]:
+            return [(row[0], row[1], row[2]) for row in await conn.execute(_UNPAID)]
+
+        return self._ask(ask)
+
+    def partners(self, seed: int, start: int, at: int) -> list[Difference]:
+        """Where usage and partners' invoices are not what the partners reported, by a reckoning of its own."""
+        return self._runner.run(partners_differ(self._connected(), seed=seed, start=start, at=at))
 
     def fates(self) -> list[fates.Fate]:
         """Whose payments failed, and what became of them."""

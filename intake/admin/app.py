@@ -16,7 +16,8 @@ from db.engine import create_engine, is_away
 from db.operators.actions import NotAllowedError, UnknownIdsError
 from db.operators.filters import BadFilterError
 from intake import server
-from intake.admin import api, dashboard, dunning, invoices, letters
+from intake.admin import api, dashboard, dunning, invoices, letters, partners
+from intake.admin import credits as credits_
 from intake.admin.auth import Gate
 from intake.admin.desk import SHUT, Desk
 from intake.health import VERSION, Health, router
@@ -110,8 +111,11 @@ def build_app(
     app.include_router(router(health))
     app.include_router(api.router)
     app.include_router(dunning.router)
+    app.include_router(credits_.api)
     app.include_router(invoices.api)
     app.include_router(invoices.pages)
+    app.include_router(partners.api)
+    app.include_router(partners.pages)
     app.include_router(letters.api)
     app.include_router(letters.pages)
     app.include_router(dashboard.router)

@@ -3,6 +3,7 @@
 import hmac
 import json
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qs, quote, urlencode
@@ -61,6 +62,11 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
+def _units(value: str) -> str:
+    """A count as people read it: `1,204.5`."""
+    return f"{Decimal(value):,f}"
+
+
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -70,7 +76,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Any] = {"instant": _instant, "ago": _ago, "age": age, "query": urlencode, "money": money,
-                               "percent": percent, "days": days, "letter": letter_of}  # fmt: skip
+                               "percent": percent, "days": days, "letter": letter_of, "units": _units}  # fmt: skip
     made.filters.update(filters)
     return made
 

@@ -28,8 +28,12 @@ class DunningCase(BaseModel):
     """An invoice that was not paid in time."""
 
     id: int
-    stripe_invoice_id: str
+    invoice: Annotated[str, Field(description="Its name in these routes: Stripe's id or, for our own, `own-17`.")]
+    stripe_invoice_id: str | None
+    invoice_id: int | None
+    kind: Annotated[str | None, Field(description="partner, overage or manual: the invoice is our own.")]
     invoice_number: str | None
+    api_key_prefix: str | None
     stripe_customer_id: str | None
     stripe_subscription_id: str | None
     name: str | None

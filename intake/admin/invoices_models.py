@@ -112,6 +112,15 @@ class DocumentBase(BaseModel):
     stored_at: datetime | None
 
 
+class DocumentDetails(DocumentBase):
+    """A document, and why it is plainer than its seller's others."""
+
+    without_factur_x: Annotated[
+        list[str],
+        Field(description="Why it has no Factur-X though its seller's documents have: EN 16931 cannot say it."),
+    ]
+
+
 class DocumentRow(DocumentBase):
     """A document with its customer."""
 
@@ -132,6 +141,6 @@ class InvoiceStory(BaseModel):
 
     ref: str
     invoice: InvoiceDetails | None
-    document: DocumentBase | None
-    documents: list[DocumentBase]
+    document: DocumentDetails | None
+    documents: list[DocumentDetails]
     audit: list[AuditRow]

@@ -1,6 +1,6 @@
 """What all commands share: the settings, and how they say that they were called wrongly."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
-from db.engine import is_away
+from db.engine import COMMAND_TIMEOUT, is_away
 from worker.settings import ConfigurationError, Settings, load_settings
 from worker.telemetry import redact
 
@@ -39,6 +39,26 @@ def checked_settings(**overrides: Any) -> Settings:
         wrong_usage(*str(error).splitlines())
 
 
+TIMEOUTS: Mapping[str, str] = {
+    "55P03": "others held what it wanted for too long",  # lock_not_available: lock_timeout
+    "57014": "the database took too long",  # query_canceled: statement_timeout, or an administrator
+    "40P01": "others and it waited for each other",  # deadlock_detected
+}
+"""Why PostgreSQL gives up by itself (https://www.postgresql.org/docs/current/errcodes-appendix.html), in words."""
+
+SLOW = f"the database did not answer in time ({COMMAND_TIMEOUT:g} s for a statement): it is busy, frozen, or away"
+
+
+def gave_up(error: BaseException) -> str | None:
+    """That the database gave up waiting, in words; None: something else is wrong."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    words = TIMEOUTS.get(getattr(cause, "sqlstate", None) or "")
+    if words is None:
+        return None
+    what = redact(str(cause).partition("\n")[0])
+    return f"{words}: it gave up, and undid what it had begun ({what}). Run it again"
+
+
 @contextmanager
 def explained_database_errors() -> Generator[None]:
     """Turn what a database may say while its schema is read or changed into one line with a fix, and an exit code."""
@@ -49,9 +69,11 @@ def explained_database_errors() -> Generator[None]:
     except (OSError, PostgresError, DBAPIError) as error:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
         what = redact(str(cause).partition("\n")[0])
-        if getattr(cause, "sqlstate", None) == "55P03":  # lock_not_available
-            ERRORS.print(f"gave way to live traffic, and changed nothing ({what}): run it again", highlight=False)
+        if (why := gave_up(error)) is not None:
+            ERRORS.print(why, markup=False, highlight=False)
             raise typer.Exit(1) from None
+        if isinstance(error, TimeoutError):
+            wrong_usage(f"{SLOW}. `billing doctor` tells more")
         if is_away(error):
             wrong_usage(f"the database does not answer ({what}): start `billing up`, or correct DATABASE_URL")
         wrong_usage(f"the database refused: {what}. `billing doctor` tells more")

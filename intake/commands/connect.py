@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db.engine import create_engine, is_away
 from db.operators.actions import Actor, NotAllowedError, UnknownIdsError
 from db.operators.filters import BadFilterError
+from intake.commands.common import SLOW, gave_up
 from worker import addresses
 from worker.clock import SystemClock
 from worker.doorbell import Doorbell
@@ -93,6 +94,10 @@ def plain_errors() -> Generator[None]:
             fail("this database has not the schema of this version: run `billing migrate`", USAGE)
         raise
     except (DBAPIError, OSError) as error:
+        if (why := gave_up(error)) is not None:
+            fail(why, NO)
+        if isinstance(error, TimeoutError):
+            fail(f"{SLOW} (see `billing doctor`)", USAGE)
         if not is_away(error):
             raise
         fail("the database cannot be reached: check DATABASE_URL, or start `billing up` (see `billing doctor`)", USAGE)

@@ -23,14 +23,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db import numbering
+from db import documents, numbering
 from db.engine import create_engine
 from db.migrate import head, revision
 from db.numbering import Uneven
 from intake.commands.common import Json
 from jobs.invoices.sellers import sellers_from
 from worker.adapters.mail import mailer
-from worker.adapters.storage import check, storage
+from worker.adapters.storage import PROBE, check, storage
 from worker.addresses import database_url, redis_url
 from worker.clock import SystemClock
 from worker.doorbell import connect, findings
@@ -124,6 +124,7 @@ async def _database_answers(engine: AsyncEngine) -> list[Check]:
     if known == wanted:
         async with engine.connect() as conn:
             numbers = [_uneven(one) for one in await numbering.uneven(conn)] or [_ok("numbers", "no gap in any series")]
+            numbers.append(_parked(*await documents.parked(conn)))
     return [
         _ok("database", f"PostgreSQL {version}")
         if number >= OLDEST_POSTGRES
@@ -146,6 +147,14 @@ def _uneven(one: Uneven) -> Check:
     else:
         fix = f"set its next_number in invoice_series to {one.issued + 1} before another is issued"
     return _failed("numbers", found, f"{fix}: docs/documents.md, Numbers")
+
+
+def _parked(count: int, job: int | None) -> Check:
+    if not count:
+        return _ok("documents", "none is parked")
+    fix = "`billing invoices documents --status dead` tells why: mend that"
+    retry = f", then `billing jobs retry {job}`" if job is not None else ""
+    return _warning("documents", f"parked, without a PDF: {count}", f"{fix}{retry}")
 
 
 async def _redis(settings: Settings) -> AsyncGenerator[Check]:
@@ -330,7 +339,7 @@ async def _storage(settings: Settings) -> Check:
         return _failed("storage", redact(getattr(error, "reason", str(error))), fix)
     except TimeoutError:
         return _failed("storage", f"no answer within {PATIENCE:g} s", fix)
-    return _ok("storage", f"{files.url('…')} is written and read")
+    return _ok("storage", f"{files.url(PROBE)} is written and read")
 
 
 async def examine() -> list[Check]:

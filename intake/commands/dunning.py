@@ -19,7 +19,7 @@ from db.operators.filters import page_size, period
 from db.states import CaseOutcome
 from intake.commands import dunning_policies, render
 from intake.commands.connect import ask, reasoned, ring
-from intake.commands.dunning_pages import case_page, figures_page, listing, preview_page
+from intake.commands.dunning_pages import case_page, figures_page, listing, preview_page, shown_name
 from intake.commands.options import AsJson, DryRun, Limit, Reason, Since, Until, Who
 from intake.dunning import Times, case_json, coming, hand, story, to_come
 from intake.overview import jsonable
@@ -35,7 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(dunning_policies.app, name="policies")
 
-Ref = Annotated[str, typer.Argument(metavar="INVOICE", help="Stripe's id (in_…), our number, or our id.")]
+Ref = Annotated[str, typer.Argument(metavar="INVOICE", help="Stripe's id (in_…), its number, or our id.")]
 
 
 def _times() -> Times:
@@ -51,7 +51,7 @@ def list_(
     outcome: Annotated[
         str | None, typer.Option(help="recovered, lost, canceled, void, disputed, refunded or exempt.")
     ] = None,
-    customer: Annotated[str | None, typer.Option(help="cus_…")] = None,
+    customer: Annotated[str | None, typer.Option(help="cus_…, or a partner's key prefix.")] = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 50,
@@ -146,7 +146,7 @@ def _act(
         render.print_json({**found, "dry_run": dry_run})
         return
     page = render.console()
-    words = f"{found['stripe_invoice_id']} would be {said}; nothing was changed" if dry_run else f"{said}"
+    words = f"{shown_name(found)} would be {said}; nothing was changed" if dry_run else f"{said}"
     page.print(Text(words))
     case_page(page, found)
 

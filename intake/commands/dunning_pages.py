@@ -18,6 +18,11 @@ def state(row: Mapping[str, Any]) -> Text:
     return render.text(word, STATES.get(word, "dim"))
 
 
+def shown_name(row: Mapping[str, Any]) -> str:
+    """What people call the invoice: Stripe's by Stripe's id, ours by its number."""
+    return row["stripe_invoice_id"] or row["invoice_number"] or row["invoice"]
+
+
 def listing(page: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     """Cases in a table."""
     if not rows:
@@ -29,9 +34,9 @@ def listing(page: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     )  # fmt: skip
     for row in rows:
         made.add_row(
-            render.text(row["stripe_invoice_id"]),
-            render.text(row["invoice_number"], "dim"),
-            render.text(row["email"] or row["name"] or row["stripe_customer_id"]),
+            render.text(shown_name(row)),
+            render.text(row["invoice_number"] if row["stripe_invoice_id"] else row["kind"], "dim"),
+            render.text(row["email"] or row["name"] or row["stripe_customer_id"] or row["api_key_prefix"]),
             render.text(money(row["amount_cents"], row["currency"])),
             state(row),
             render.text(f"{row['done_step'] + 1} of {row['steps_total']}"),
@@ -44,12 +49,13 @@ def listing(page: Console, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def case_page(page: Console, row: Mapping[str, Any]) -> None:
     """One case's story."""
-    number = f"  {render.safe(row['invoice_number'])}" if row["invoice_number"] else ""
-    page.print(Text.assemble((render.safe(row["stripe_invoice_id"]), "bold"), number, "  ", state(row)))
+    number = f"  {render.safe(row['invoice_number'])}" if row["stripe_invoice_id"] and row["invoice_number"] else ""
+    page.print(Text.assemble((render.safe(shown_name(row)), "bold"), number, "  ", state(row)))
     page.print(
         render.pairs(
             {
                 "customer": " ".join(filter(None, (row["name"], row["email"], row["stripe_customer_id"]))),
+                "ours": row["kind"] and " ".join(filter(None, (row["kind"], row["api_key_prefix"], row["invoice"]))),
                 "stands": row["dunning_status"],
                 "open at first": money(row["amount_cents"], row["currency"]),
                 "invoice now": row["invoice_status"],

@@ -1,9 +1,7 @@
 """`billing invoices`: what was invoiced, the PDFs as they are stored, and invoices that are written by hand."""
 
-import asyncio
-import sys
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -17,25 +15,29 @@ from db.operators import invoices
 from db.operators.actions import NotAllowedError, write_audit
 from db.operators.filters import page_size
 from db.operators.invoices import DocumentFilter, InvoiceFilter
+from intake.commands import invoices_files as files
 from intake.commands import render
 from intake.commands.connect import NO, USAGE, actor, ask, fail, ring
+from intake.commands.invoices_explain import explain
 from intake.commands.invoices_pages import document_page, documents_listing, listing, story_page
+from intake.commands.invoices_pay import register as register_pay
 from intake.commands.options import AsJson, DryRun, Limit, Since, Until, Who, Why
 from intake.documents import file_name_of
 from intake.dunning import Times, hand
-from intake.invoices import document_json, document_of, link_of, ready, shown, story, story_of
-from worker.adapters.storage import storage
+from intake.invoices import (
+    document_json,
+    link_of,
+    not_ready,
+    shown,
+    story,
+    story_of,
+    without_ids,
+)
 from worker.clock import SystemClock, business_clock
 from worker.errors import Refused, TryLater
 from worker.settings import load_settings
 
 T = TypeVar("T")
-
-PATIENCE = timedelta(seconds=60)
-"""How long `rerender -o` waits for a worker to render the copy."""
-
-LOOK = 0.5
-"""Seconds between two looks whether it is there."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -137,39 +139,6 @@ def _refusals(work: Callable[[AsyncEngine, datetime], Awaitable[T]], *, code: in
         fail(error.reason, code)
 
 
-async def _document(engine: AsyncEngine, ref: str) -> StoredDocument:
-    async with engine.connect() as conn:
-        return document_of(await invoices.find(conn, ref))
-
-
-async def _bytes(document: StoredDocument) -> bytes:
-    """The stored bytes, checked. Raises NotAllowedError, TryLater, Refused."""
-    from jobs.invoices.stored import pdf_of  # noqa: PLC0415 - listings need no business
-
-    settings = load_settings()
-    files = storage(settings.storage_url, settings.billing_home)
-    try:
-        return await pdf_of(files, ready(document))
-    finally:
-        await files.close()
-
-
-def _write(content: bytes, out: Path | None, name: str) -> str:
-    """Write a PDF to `out`, by default under its own name here. Returns where it is. Exits 1 rather than overwrite."""
-    if out is not None and str(out) == "-":
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
-        return "-"
-    target = out or Path(name.replace("/", "-"))
-    if out is None and target.exists() and target.read_bytes() != content:
-        fail(f"{target} is there already, and is something else: choose another name with -o", NO)
-    try:
-        target.write_bytes(content)
-    except OSError as error:
-        fail(f"{target} cannot be written: {error.strerror}", USAGE)
-    return str(target)
-
-
 @app.command()
 def pdf(
     ref: Ref,
@@ -186,11 +155,11 @@ def pdf(
         return
 
     async def work(engine: AsyncEngine, _: datetime) -> tuple[bytes, str]:
-        document = await _document(engine, ref)
-        return await _bytes(document), file_name_of(document)
+        document = await files.document(engine, ref)
+        return await files.stored_bytes(document), file_name_of(document)
 
     content, name = _refusals(work)
-    where = _write(content, out, name)
+    where = files.write(content, out, name)
     if where != "-":
         typer.echo(where)
 
@@ -205,13 +174,16 @@ def link_(ref: Ref) -> None:
 
 
 def _link(ref: str) -> None:
-    async def work(engine: AsyncEngine, now: datetime) -> tuple[str, bool]:
-        return link_of(await _document(engine, ref), load_settings(), now)
+    async def work(engine: AsyncEngine, now: datetime) -> tuple[str, bool, StoredDocument]:
+        document = await files.document(engine, ref)
+        return *link_of(document, load_settings(), now), document
 
-    made, whole = ask(work)
+    made, whole, document = ask(work)
     typer.echo(made)
     if not whole:
         typer.echo("this is the path at the public door: set BILLING_PUBLIC_URL to have the whole link", err=True)
+    if (why := not_ready(document)) is not None:
+        typer.echo(f"{why}; until it is rendered, the link answers 503", err=True)
 
 
 @app.command()
@@ -229,10 +201,10 @@ def rerender(
     times = _times()
 
     async def work(engine: AsyncEngine, _: datetime) -> tuple[StoredDocument, str, bool, StoredDocument]:
-        original = await _document(engine, ref)
+        original = await files.document(engine, ref)
         intact = False
         try:
-            await _bytes(original)
+            await files.stored_bytes(original)
             sound, intact = "the original is as it was issued", True
         except (Refused, TryLater) as error:
             sound = f"the original cannot be had: {error.reason}"
@@ -250,27 +222,19 @@ def rerender(
 
     original, sound, intact, copy = _refusals(work)
     if not dry_run and out is not None:
-        content = _refusals(lambda engine, _: _awaited(engine, copy.id))
-        _write(content, out, file_name_of(copy))
+        content = _refusals(lambda engine, _: files.awaited(engine, copy.id))
+        files.write(content, out, file_name_of(copy))
     if as_json:
-        told = {"original": document_json(original), "sound": sound, "copy": document_json(copy), "dry_run": dry_run}
+        shown_copy = document_json(copy)
+        if dry_run:
+            (shown_copy,) = without_ids([shown_copy], but={original.id})
+        told = {"original": document_json(original), "sound": sound, "copy": shown_copy, "dry_run": dry_run}
         render.print_json(told)
     else:
         words = "a copy would be staged; nothing was changed" if dry_run else f"the copy is {copy.key}"
         render.console().print(Text(f"{sound}; {words}"))
     if not intact:
         raise typer.Exit(NO)
-
-
-async def _awaited(engine: AsyncEngine, document_id: int) -> bytes:
-    """The PDF of a document that a worker is about to render. Raises TryLater when none does so in time."""
-    for _ in range(int(PATIENCE.total_seconds() / LOOK)):
-        async with engine.connect() as conn:
-            found = await documents.get(conn, document_id)
-        if found is not None and (found.sha256 is not None or found.status == "dead"):
-            return await _bytes(found)
-        await asyncio.sleep(LOOK)
-    raise TryLater(f"document {document_id} is not rendered yet: is a worker alive? (`billing status`)")
 
 
 @app.command()
@@ -295,6 +259,7 @@ def void(
             found = await invoices.find(tx.conn, ref)
             if found.invoice is None:
                 raise NotAllowedError([f"{found.target} is no invoice"])
+            before = {one.id for one in found.documents}
             changed = await make_void(tx, found.invoice["id"], reason=reason)
             if changed:
                 by = actor(who, reason)
@@ -302,6 +267,8 @@ def void(
             told = await story_of(tx.conn, await invoices.of_id(tx.conn, found.invoice["id"]))
             rings = set[str]() if dry_run else tx.rings
         await ring(*rings)
+        if dry_run:
+            told["documents"] = without_ids(told["documents"], but=before)
         return told, changed
 
     told, changed = _refusals(work)
@@ -332,15 +299,18 @@ def issue(
     """
     from intake.commands import invoices_issue  # noqa: PLC0415 - listings need no business
 
-    raw = _read(file)
+    raw = files.read(file)
     if dry_run:
-        document, content = _refusals(lambda _, now: invoices_issue.draft(raw, now, pdf=out is not None), code=USAGE)
-        where = _write(content, out, "draft.pdf") if content is not None else None
+        made = _refusals(lambda engine, now: invoices_issue.draft(engine, raw, now, pdf=out is not None), code=USAGE)
+        where = files.write(made.pdf, out, "draft.pdf") if made.pdf is not None else None
         if as_json:
-            render.print_json({"document": invoices_issue.as_json(document), "dry_run": True, "file": where})
+            told = {"document": invoices_issue.as_json(made.document), "issued_before_as": made.before}
+            render.print_json({**told, "dry_run": True, "file": where})
         elif where != "-":
             page = render.console()
-            document_page(page, document)
+            document_page(page, made.document)
+            if made.before is not None:
+                page.print(Text(f"its key was invoiced before, as {made.before}: issuing it does nothing"))
             page.print(Text(f"this is a draft: nothing was issued{f'; see {where}' if where else ''}"))
         return
     times = _times()
@@ -357,7 +327,7 @@ def issue(
     made, told = _refusals(work, code=USAGE)
     if out is not None and made.document_id is not None:
         document_id = made.document_id
-        _write(_refusals(lambda engine, _: _awaited(engine, document_id)), out, f"{made.number}.pdf")
+        files.write(_refusals(lambda engine, _: files.awaited(engine, document_id)), out, f"{made.number}.pdf")
     if as_json:
         render.print_json({**told, "new": made.new, "dry_run": False})
         return
@@ -367,10 +337,5 @@ def issue(
     story_page(page, told)
 
 
-def _read(file: Path) -> bytes:
-    if str(file) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        fail(f"{file} cannot be read: {error.strerror}", USAGE)
+app.command()(explain)
+register_pay(app)

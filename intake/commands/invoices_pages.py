@@ -1,11 +1,13 @@
 """How invoices and documents are read at a terminal."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from db.money import decimals
 from intake.commands import render
 from intake.dunning import money
 from jobs.invoices.document import Document
@@ -121,7 +123,8 @@ def _invoice(page: Console, ref: str, row: Mapping[str, Any]) -> None:
 
 
 def _document(one: Mapping[str, Any]) -> Text:
-    line = Text.assemble(f"{one['id']}  ", render.safe(one["number"]), f"  {one['kind'].replace('_', ' ')}")
+    name = "new" if one["id"] is None else one["id"]
+    line = Text.assemble(f"{name}  ", render.safe(one["number"]), f"  {one['kind'].replace('_', ' ')}")
     line.append(", a copy  " if one["copy_of"] else "  ").append_text(state(one["status"]))
     line.append(f"  {render.safe(one['key'])}", "dim")
     if one["sha256"]:
@@ -130,7 +133,18 @@ def _document(one: Mapping[str, Any]) -> Text:
         line.append(f"  {render.safe(one['reason'])}")
     if one["job_id"] and not one["sha256"]:
         line.append(f"  (billing jobs show {one['job_id']})", "dim")
+    if one["without_factur_x"]:
+        line.append(f"  without Factur-X: {render.safe('; '.join(one['without_factur_x']))}")
     return line
+
+
+def price(minor: str | None, currency: str) -> str:
+    """A unit price, a decimal of minor units, with all its digits: `500.00 EUR`, `0.0025 GBP`, `12 JPY`."""
+    if minor is None:
+        return ""
+    value = Decimal(minor).scaleb(-decimals(currency))
+    digits = max(decimals(currency), -int(value.normalize().as_tuple().exponent))
+    return f"{value:,.{digits}f} {currency.upper()}"
 
 
 def document_page(page: Console, document: Document) -> None:
@@ -142,11 +156,12 @@ def document_page(page: Console, document: Document) -> None:
     )  # fmt: skip
     made = render.table("description", "quantity", "unit price", "amount", right=("quantity", "unit price", "amount"))
     for line in document.lines:
-        price = f"{line.unit_price_minor} minor" if line.unit_price_minor is not None else ""
         made.add_row(
-            render.text(line.description), render.text(line.quantity), render.text(price),
+            render.text(line.description),
+            render.text(line.quantity),
+            render.text(price(line.unit_price_minor, currency)),
             render.text(money(line.amount_minor, currency)),
-        )  # fmt: skip
+        )
     page.print(made)
     sums: dict[str, Any] = {"subtotal": money(document.subtotal_minor, currency)}
     sums |= {one.name: money(-one.minor, currency) for one in document.discounts}

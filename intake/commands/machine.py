@@ -1,6 +1,7 @@
 """All processes of one machine: servers, schema, doors and workers, started in order and stopped in reverse."""
 
 import asyncio
+import hashlib
 import logging
 import os
 import signal
@@ -42,7 +43,7 @@ TICK = 0.2
 NEIGHBOUR_TRIES = 20
 """How often two free ports in a row are looked for."""
 
-SECRETS = frozenset({"STRIPE_WEBHOOK_SECRET", "STRIPE_SECRET_KEY", "ADMIN_TOKEN"})
+SECRETS = frozenset({"STRIPE_WEBHOOK_SECRET", "STRIPE_SECRET_KEY", "ADMIN_TOKEN", "BILLING_ADMIN_TOKEN_SHA256"})
 """Variables that a role gets only if it needs them."""
 
 FAILED = 1
@@ -238,11 +239,12 @@ class Machine:
 
     def _door_roles(self) -> Iterator[Role]:
         signing, token = self._secrets()
+        sha256 = self.settings.billing_admin_token_sha256 or hashlib.sha256(token.strip().encode()).hexdigest()
         where = ("--host", self.doors.host, "--port")
         yield self._role(
             "intake",
             ("intake", *where, str(self.doors.public)),
-            lambda: self._without_secrets() | {"STRIPE_WEBHOOK_SECRET": signing},
+            lambda: self._without_secrets() | {"STRIPE_WEBHOOK_SECRET": signing, "BILLING_ADMIN_TOKEN_SHA256": sha256},
         )
         yield self._role(
             "admin",

@@ -9,10 +9,20 @@ import typer
 from intake.commands.common import checked_settings, wrong_usage
 from intake.commands.machine import TICK, Machine, begin, doors, stop_on_signals, tell
 from worker.home import Home, HomeInUseError
-from worker.settings import DEMO_MARK
+from worker.settings import DEMO_MARK, ConfigurationError, Settings
 from worker.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
+
+
+def _check_files(settings: Settings) -> None:
+    """Exits 2 when a worker would: it could never be kept alive, and its reason would scroll by again and again."""
+    from worker.main import check_configuration  # noqa: PLC0415 - it brings all that a worker needs
+
+    try:
+        check_configuration(settings)
+    except ConfigurationError as error:
+        wrong_usage(*str(error).splitlines())
 
 
 def up(
@@ -33,6 +43,7 @@ def up(
     stopping = threading.Event()
     stop_on_signals(stopping)
     settings = checked_settings()
+    _check_files(settings)
     configure_logging(settings)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     home = Home(settings.billing_home)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from db import dunning as rows
+from db import dunning_own as own
 from db.dunning import Case
 from db.states import CaseOutcome, CaseStatus
 from jobs.dunning import letters
@@ -34,6 +35,7 @@ def plan_of(case: Case) -> Plan:
         case.grace_days,
         case.warned_at,
         only_warning=case.taken == 1,
+        at_once=not case.own,
     )
 
 
@@ -42,7 +44,7 @@ def action_key(case: Case, action: str) -> str:
 
     It is the invoice's, not the row's: in a ledger that is built anew another case may get the same number.
     """
-    return f"dunning/{case.stripe_invoice_id}/{case.last}/{action}"
+    return f"dunning/{case.invoice}/{case.last}/{action}"
 
 
 def effective(case: Case, seen: Reading) -> Standing:
@@ -90,16 +92,21 @@ def _learn(case: Case, seen: Reading) -> None:
 
 
 async def close(tx: Tx, case: Case, verdict: Ended, seen: Reading | None) -> None:
-    """The case is over. Who was written to and has paid is told so, once; what we paused at Stripe goes on there."""
+    """The case is over. Who was written to and has paid is told so, once; what we paused at Stripe goes on there.
+
+    An invoice of ours that is lost becomes uncollectible, as Stripe's do at Stripe: it can still be paid.
+    """
     restored = case.final_action in {Action.MARK_BLOCKED, Action.PAUSE_COLLECTION}
     end(case, verdict, tx.now)
+    if case.own and case.invoice_id is not None and verdict.outcome is CaseOutcome.LOST:
+        await own.give_up(tx.conn, case.invoice_id, now=tx.now)
     if seen is not None:
         came = min(paid_since(case, seen), case.amount_cents)
         case.credited_cents = max(case.amount_cents - came - max(seen.standing.remaining, 0), 0)
         if verdict.outcome is CaseOutcome.RECOVERED:
             case.recovered_cents = came
             case.recovered_after_step = await rows.last_taken_by(tx.conn, case.id, seen.paid_at or tx.now)
-            if case.taken:
+            if case.taken and not seen.paid_at_stripe:
                 await letters.stage_recovered(tx, case, seen, paid_since(case, seen), restored=restored)
     if Action.PAUSE_COLLECTION in {case.final_action, case.acting} and verdict.outcome is not CaseOutcome.LOST:
         await tx.stage(action_of(case, RESUME_COLLECTION), unique_key=action_key(case, RESUME_COLLECTION))

@@ -1,4 +1,4 @@
-"""What Stripe tells of payments, invoices, subscriptions and customers opens, suspends and closes dunning cases."""
+"""What Stripe tells, and what becomes of invoices of our own, opens, suspends and closes dunning cases."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from db import dunning as rows
 from db import ledger
 from db.dunning import About, Case, Touched
+from db.dunning_own import own_name
+from jobs.dunning.books import from_books
 from jobs.dunning.calls import look_of
 from jobs.dunning.cases import go_on, judge, keep, next_turn
 from jobs.dunning.policies import choose, hours_json, policies, steps_json
-from jobs.dunning.reading import Booked, from_books
+from jobs.dunning.reading import Booked
 from jobs.follow import follows
 from jobs.rules.dunning import Marks, OpenedBy, arrears
 from jobs.stripe_objects import Obj, StripeEvent
@@ -59,6 +61,28 @@ async def follow_arrears(tx: Tx, events: Sequence[StripeEvent]) -> None:
         if one.lock not in had and one.case_id is not None:
             await tx.stage(look_of(one.case_id))
     await _settle(tx, [one for one in found if one.lock in had], first_told(events))
+
+
+async def follow_own(tx: Tx, invoice_id: int) -> None:
+    """An invoice of ours was paid, voided or credited in this transaction: its case follows, if it has one.
+
+    The caller has written that already. Nobody waits: where another worker holds the case, it follows right after.
+    """
+    name = own_name(invoice_id)
+    case = (await rows.cases_of(tx.conn, [name])).get(name)
+    if case is None:
+        return
+    if await ledger.try_lock(tx.conn, {case.lock}):
+        await _settle(tx, [Touched(name, case.lock, case.id)], {})
+    else:
+        await tx.stage(look_of(case.id))
+
+
+async def open_own(tx: Tx, overdue: Sequence[Touched]) -> None:
+    """Open the cases of these invoices of ours, whose day has passed; but for customers whom another worker holds."""
+    if overdue:
+        had = await ledger.try_lock(tx.conn, {one.lock for one in overdue})
+        await _settle(tx, [one for one in overdue if one.lock in had], {})
 
 
 def about(events: Iterable[StripeEvent]) -> About:

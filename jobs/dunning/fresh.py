@@ -5,7 +5,8 @@ from typing import Any
 
 from db import dunning as rows
 from db.dunning import Case
-from jobs.dunning.reading import STRIPE, Person, Reading, from_books, is_credited, moment, opted_out
+from jobs.dunning.books import from_books
+from jobs.dunning.reading import STRIPE, Person, Reading, is_credited, moment, opted_out
 from jobs.events.invoice import subscription_of
 from jobs.mail.contexts import Method
 from jobs.rules.dunning import Standing
@@ -22,22 +23,24 @@ MARK = "billing_dunning"
 
 
 async def read_afresh(d: Deps, case: Case) -> Reading:
-    """The invoice from Stripe or, without an API key, from the ledger: the reading says which.
+    """The invoice from Stripe or, without an API key, from the ledger: the reading says which. Our own is in our books.
 
     Raises TryLater when Stripe cannot be asked, or when the inbox holds what the ledger does not know yet: nobody is
     written to on stale knowledge.
     """
     try:
-        return await _from_stripe(d, case)
+        if not case.own:
+            return await _from_stripe(d, case)
     except Unconfigured:
-        async with d.tx() as tx:
-            waiting = await rows.not_applied(tx.conn, case.stripe_customer_id)
-            found = await from_books(tx.conn, [case.stripe_invoice_id])
+        pass
+    async with d.tx() as tx:
+        waiting = None if case.own else await rows.not_applied(tx.conn, case.stripe_customer_id)
+        found = await from_books(tx.conn, [case.invoice])
     if waiting is not None:
         raise TryLater(f"the event {waiting} of this customer is not applied yet: the ledger does not know it")
-    if case.stripe_invoice_id not in found:
-        raise Refused(f"{case.stripe_invoice_id} is not in the books: was the ledger emptied?")
-    return found[case.stripe_invoice_id].reading
+    if case.invoice not in found:
+        raise Refused(f"{case.invoice} is not in the books: was the ledger emptied?")
+    return found[case.invoice].reading
 
 
 def for_account(case: Case) -> dict[str, Any]:

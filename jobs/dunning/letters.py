@@ -5,6 +5,7 @@ from typing import Any
 
 from db.dunning import Case
 from jobs.dunning.reading import STRIPE, Reading
+from jobs.invoices.document import Bank
 from jobs.mail import contexts as c
 from jobs.mail.contexts import Amount
 from jobs.mail.letters import Recipient, stage_letter
@@ -20,23 +21,39 @@ ACTIONS = {
 }
 
 NO_ADDRESS = "the customer has no e-mail address"
+NOTHING_TO_ACT_ON = "the invoice has no subscription: there was nothing to {action}"
+NOBODY_TO_BLOCK = "the invoice is for nobody with an account here: there was nobody to block"
+
+
+def impossible(case: Case, action: Action) -> str | None:
+    """Why `action` cannot be done in this case, so that no letter announces it; None: it can."""
+    if action in {Action.CANCEL_AT_STRIPE, Action.PAUSE_COLLECTION} and case.stripe_subscription_id is None:
+        return NOTHING_TO_ACT_ON.format(action=action.partition("_")[0])
+    return NOBODY_TO_BLOCK if action is Action.MARK_BLOCKED and case.own and case.stripe_customer_id is None else None
 
 
 async def stage_step(tx: Tx, case: Case, seen: Reading, plan: Plan, position: int) -> tuple[str, int | None]:
     """Stage the letter of a step. Returns its name and its id; None when the customer has no address.
 
     `plan` is as it is after the step. Without an API key the letter is as old as the step's day: who has nothing but
-    the ledger, and reads of it long afterwards, does not know whether it still holds.
+    the ledger, and reads of it long afterwards, does not know whether it still holds. Of our own invoices it tells all.
+    The PDF of one of ours goes with the letter.
     """
     name = letter_for(plan.steps[position].letter, sent=seen.sent, confirm=seen.confirm)
     to = _recipient(case, seen)
     if to is None:
         return name, None
     context = _context(name, case, seen, plan, tx.now)
-    happened = tx.now if seen.source == STRIPE else min(plan.due(position), tx.now)
-    key = f"dunning/{case.stripe_invoice_id}/{position}"
+    happened = tx.now if case.own or seen.source == STRIPE else min(plan.due(position), tx.now)
     email = await stage_letter(
-        tx, name, context, key=key, to=to, occurred_at=happened, stripe_invoice_id=case.stripe_invoice_id
+        tx,
+        name,
+        context,
+        key=f"dunning/{case.invoice}/{position}",
+        to=to,
+        occurred_at=happened,
+        stripe_invoice_id=case.stripe_invoice_id,
+        document_ids=[seen.document_id] if seen.document_id is not None else (),
     )
     return name, email
 
@@ -51,7 +68,7 @@ async def stage_recovered(tx: Tx, case: Case, seen: Reading, paid: int, *, resto
         name=seen.person.name,
         number=seen.number,
         amount=Amount(paid, seen.currency),
-        link=link(seen.link),
+        link=None if case.own else link(seen.link),  # ours is a page to pay at: there is nothing left to pay
         paid_at=paid_at,
         restored=restored,
         method=seen.method,
@@ -60,7 +77,7 @@ async def stage_recovered(tx: Tx, case: Case, seen: Reading, paid: int, *, resto
         tx,
         "recovered",
         context,
-        key=f"recovered/{case.stripe_invoice_id}",
+        key=f"recovered/{case.invoice}",
         to=to,
         occurred_at=paid_at,
         stripe_invoice_id=case.stripe_invoice_id,
@@ -74,9 +91,10 @@ def _recipient(case: Case, seen: Reading) -> Recipient | None:
     return Recipient(person.email, person.name, person.locale, case.timezone or person.timezone, case.user_id)
 
 
-def final_on(plan: Plan) -> datetime | None:
+def final_on(case: Case, plan: Plan) -> datetime | None:
     """When the final action follows; None: there is none."""
-    return None if plan.steps[-1].action is Action.NONE else plan.due(len(plan.steps) - 1)
+    last = plan.steps[-1].action
+    return None if last is Action.NONE or impossible(case, last) else plan.due(len(plan.steps) - 1)
 
 
 def _days(plan: Plan, since: datetime, now: datetime) -> int:
@@ -93,12 +111,15 @@ def _context(name: str, case: Case, seen: Reading, plan: Plan, now: datetime) ->
         "amount": Amount(seen.standing.remaining, seen.currency),
         "link": link(seen.link),
     }
-    action = ACTIONS[plan.steps[-1].action]
+    last = plan.steps[-1].action
+    action = ACTIONS[Action.NONE if impossible(case, last) else last]
+    how: dict[str, Any] = {"account": _account(seen.bank), "attached": seen.document_id is not None}
+    since = (seen.due_date if case.own else None) or case.failed_at
     late: dict[str, Any] = {
-        "due_since": case.failed_at,
-        "days_overdue": _days(plan, case.failed_at, now),
+        "due_since": since,
+        "days_overdue": _days(plan, since, now),
         "action": action,
-        "final_on": final_on(plan),
+        "final_on": final_on(case, plan),
     }
     match name:
         case "payment_failed":
@@ -114,10 +135,18 @@ def _context(name: str, case: Case, seen: Reading, plan: Plan, now: datetime) ->
             return c.ActionRequired(**whose, method=seen.method)
         case "invoice_overdue":
             since = seen.due_date or case.failed_at
-            return c.InvoiceOverdue(**whose, due_on=since, days_overdue=_days(plan, since, now))
+            return c.InvoiceOverdue(**whose, **how, due_on=since, days_overdue=_days(plan, since, now))
         case "dunning_reminder":
             return c.DunningReminder(**whose, **late, reminder=case.reminders + 1, next_payment_attempt=again)
         case "final_notice":
-            return c.FinalNotice(**whose, **late)
+            return c.FinalNotice(**whose, **how, **late)
         case _:
-            return c.AccessSuspended(**whose, action=action, suspended_at=now, product=seen.product)
+            return c.AccessSuspended(**whose, **how, action=action, suspended_at=now, product=seen.product)
+
+
+def _account(bank: Bank | None) -> c.Account | None:
+    if bank is None:
+        return None
+    iban = (bank.iban or "").replace(" ", "")
+    grouped = "\N{NO-BREAK SPACE}".join(iban[at : at + 4] for at in range(0, len(iban), 4))
+    return c.Account(holder=bank.holder, iban=grouped or None, bic=bank.bic, bank=bank.name, number=bank.account)

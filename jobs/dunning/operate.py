@@ -8,8 +8,8 @@ from db import dunning as rows
 from db.dunning import Case, StepRow
 from db.operators.actions import Actor, NotAllowedError, UnknownIdsError, write_audit
 from db.states import CaseOutcome, CaseStatus
+from jobs.dunning.books import from_books
 from jobs.dunning.cases import BY_OPERATOR, OLD_NEWS, close, go_on, keep, next_turn, plan_of
-from jobs.dunning.reading import from_books
 from jobs.rules.dunning import LAST_LOOK, Ended
 from worker.deps import Tx
 
@@ -141,5 +141,5 @@ async def _next(tx: Tx, invoice: str, position: int) -> Case:
 async def _done(tx: Tx, case: Case, actor: Actor, action: str, **details: Any) -> Case:
     await keep(tx, [case])
     told = {name: value for name, value in details.items() if value is not None}
-    await write_audit(tx.conn, actor, f"dunning.{action}", case.stripe_invoice_id, now=tx.now, details=told)
+    await write_audit(tx.conn, actor, f"dunning.{action}", case.invoice, now=tx.now, details=told)
     return case

@@ -7,9 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import dunning as rows
 from db.states import CaseStatus
+from jobs.dunning.books import from_books
 from jobs.dunning.cases import plan_of
 from jobs.dunning.policies import choose, policies
-from jobs.dunning.reading import from_books, zone
+from jobs.dunning.reading import zone
 from jobs.rules.dunning import LAST_LOOK, Action, Ended, Plan, Suspended, ended, letter_for
 
 DAYS = timedelta(days=30)
@@ -40,7 +41,7 @@ class Preview:
 async def preview(conn: AsyncConnection, invoice: str, now: datetime, *, within: timedelta = DAYS) -> Preview | None:
     """What the ledger says will happen `within` that time; None when it does not know the invoice.
 
-    An invoice without a case is shown as if its payment failed now.
+    An invoice without a case is shown as if its payment failed now; one of ours, as if nobody paid by its day.
     """
     booked = (await from_books(conn, [invoice])).get(invoice)
     if booked is None:
@@ -56,9 +57,14 @@ async def preview(conn: AsyncConnection, invoice: str, now: datetime, *, within:
             collection_method=booked.row["collection_method"],
         )
         name, done, warnings = policy.name, -1, 0
-        plan = Plan(policy.steps, policy.hours, now, zone(seen.person.timezone))
+        since, why = now, "no payment of it failed: as if one failed now"
+        if seen.own and seen.marks.overdue_at is not None:
+            since = seen.marks.overdue_at
+            why = "it is overdue, and gets a case within the hour" if since < now else "it is not due yet"
+            now = max(now, since)
+        plan = Plan(policy.steps, policy.hours, since, zone(seen.person.timezone), at_once=not seen.own)
         verdict = ended(seen.standing)
-        why = verdict.reason if isinstance(verdict, Ended) else "no payment of it failed: as if one failed now"
+        why = verdict.reason if isinstance(verdict, Ended) else why
         stopped = isinstance(verdict, Ended)
     else:
         name, done, warnings, plan = case.policy, case.done_step, case.taken, plan_of(case)
@@ -66,7 +72,7 @@ async def preview(conn: AsyncConnection, invoice: str, now: datetime, *, within:
         why = None if case.status == CaseStatus.OPEN else f"{case.status}: {case.reason}"
         if case.paused_until is not None:
             now = max(now, case.paused_until)
-    if isinstance(verdict := ended(seen.standing), Suspended) and why is None:
+    if isinstance(verdict := ended(seen.standing), Suspended) and (why is None or (seen.own and case is None)):
         stopped, why = True, verdict.reason
     if stopped:
         return Preview(invoice, name, why=why)

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
+from jobs.invoices.document import Bank
 from jobs.mail.contexts import Method
 from jobs.rules.dunning import Marks, Standing
 
@@ -60,6 +61,14 @@ class Reading:
     product: str | None = None
     mark: str | None = None
     """Which action of ours the subscription bears, by its idempotency key; only Stripe tells."""
+    own: bool = False
+    """The invoice is our own: nobody knows more of it than our books."""
+    bank: Bank | None = None
+    """Where the money for it can be sent to."""
+    document_id: int | None = None
+    """Its PDF, once that is stored."""
+    paid_at_stripe: bool = False
+    """The money came by an invoice at Stripe that collects this one: its customer is thanked for that one."""
     marks: Marks = field(default_factory=Marks)
 
 
@@ -144,8 +153,10 @@ class Booked:
     row: dict[str, Any]
 
 
-async def from_books(conn: AsyncConnection, invoices: Collection[str]) -> dict[str, Booked]:
-    """These invoices as the ledger knows them, by Stripe's id."""
+async def of_stripe(conn: AsyncConnection, invoices: Collection[str]) -> dict[str, Booked]:
+    """These invoices of Stripe's as the ledger knows them, by Stripe's id."""
+    if not invoices:
+        return {}
     rows = (await conn.execute(_BOOKS, {"invoices": list(invoices)})).mappings()
     return {row["stripe_invoice_id"]: Booked(_reading(dict(row)), dict(row)) for row in rows}
 

@@ -10,6 +10,7 @@ from db import ledger
 from db.dunning import Case, StepRow
 from db.states import CaseOutcome, CaseStatus, QueueName
 from jobs.dunning import letters
+from jobs.dunning.books import from_books
 from jobs.dunning.cases import (
     BY_OPERATOR,
     BY_STRIPE,
@@ -24,7 +25,7 @@ from jobs.dunning.cases import (
 )
 from jobs.dunning.cases import close as close_case
 from jobs.dunning.fresh import read_afresh
-from jobs.dunning.reading import STRIPE, Reading, from_books, zone
+from jobs.dunning.reading import STRIPE, Reading, zone
 from jobs.rules.dunning import LAST_LOOK, Action, Ended, Plan
 from worker.deps import Deps, Tx
 from worker.errors import Held
@@ -38,8 +39,6 @@ SHORT_WAITS = (0.05, 0.1, 0.2)
 
 BUSY = timedelta(seconds=1)
 """After that the step lets other work pass."""
-
-NOTHING_TO_ACT_ON = "the invoice has no subscription: there was nothing to {action}"
 
 
 @job(queue=QueueName.BATCH, tries=TRIES, timeout=timedelta(seconds=90))
@@ -75,18 +74,21 @@ async def _taken(d: Deps, case: Case, turn: int, *, forced: bool) -> None:
 def _too_old(d: Deps, tx: Tx, case: Case, seen: Reading) -> bool:
     """Whether the case waits for an operator, as nothing but old books tell of it and nobody was written to yet.
 
-    Its letters would not be sent any more, and the action at the end would come without a warning.
+    Its letters would not be sent any more, and the action at the end would come without a warning. So does an invoice
+    of ours whose case was opened long after its day, as when dunning begins: somebody may have paid past the books.
     """
     if seen.source == STRIPE or case.taken or case.status != CaseStatus.OPEN or case.done_step >= case.last:
         return False
     most = timedelta(days=d.settings.billing_mail_max_age_days)
-    if tx.now - plan_of(case).due(case.done_step + 1) <= most:
+    known_at = case.opened_at if case.own else tx.now
+    if known_at - plan_of(case).due(case.done_step + 1) <= most:
         return False
     case.status, case.paused_by, case.next_step_at = CaseStatus.PAUSED, BY_OPERATOR, None
-    case.reason = (
-        f"{OLD_NEWS}: it failed {(tx.now - case.failed_at).days} days ago, and without STRIPE_SECRET_KEY nobody knows"
-        " whether it is still owed; resume it to begin today, or close it"
-    )
+    days = (tx.now - case.failed_at).days
+    what = f"it failed {days} days ago, and without STRIPE_SECRET_KEY nobody knows whether it is still owed"
+    if case.own:
+        what = f"it was due {days} days ago: see whether it was paid and nobody wrote that down"
+    case.reason = f"{OLD_NEWS}: {what}; resume it to begin today, or close it"
     return True
 
 
@@ -100,8 +102,8 @@ async def follow_case(d: Deps, case_id: int) -> None:
         await lock(tx, case)
         case = await rows.case_by_id(tx.conn, case_id)
         if case is not None:
-            found = await from_books(tx.conn, [case.stripe_invoice_id])
-            if case.stripe_invoice_id in found and await judge(tx, case, found[case.stripe_invoice_id].reading):
+            found = await from_books(tx.conn, [case.invoice])
+            if case.invoice in found and await judge(tx, case, found[case.invoice].reading):
                 await keep(tx, [case])
 
 
@@ -157,18 +159,21 @@ async def _take(tx: Tx, case: Case, seen: Reading, plan: Plan, position: int) ->
     ]
     due = plan.due(position)
     after = replace(plan, warned_at=now, only_warning=case.taken == 0)
-    action, letter, email, detail = step.action, None, None, None
+    action, letter, email, detail = step.action, None, None, letters.impossible(case, step.action)
+    told = None if action is Action.NONE else action.value
+    if detail is not None and case.own:
+        skipped = StepRow(case.id, position, "skipped", due, now, None, told, None, seen.source, detail)
+        await rows.add_steps(tx.conn, [*passed, skipped])
+        case.done_step = position
+        await next_turn(tx, case, now + LAST_LOOK)
+        return
     if action in {Action.CANCEL_AT_STRIPE, Action.PAUSE_COLLECTION}:
-        if case.stripe_subscription_id is None:
-            detail = NOTHING_TO_ACT_ON.format(action=action.partition("_")[0])
-        else:
-            case.acting = action
+        case.acting = None if detail is not None else action
     else:
         letter, email = await letters.stage_step(tx, case, seen, after, position)
         detail = letters.NO_ADDRESS if email is None else None
         if action is Action.MARK_BLOCKED:
             case.final_action = action
-    told = None if action is Action.NONE else action.value
     taken = StepRow(case.id, position, "taken", due, now, letter, told, email, seen.source, detail)
     await rows.add_steps(tx.conn, [*passed, taken])
     case.done_step, case.taken, case.last_taken, case.warned_at = position, case.taken + 1, position, now

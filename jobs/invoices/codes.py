@@ -22,4 +22,9 @@ CURRENCIES = frozenset(
     thb tjs tnd top try ttd twd tzs uah ugx usd uyu uzs vnd vuv wst xaf xcd xcg xof xpf yer zar zmw
     """.split()  # noqa: SIM905 - as Stripe lists them
 )
-"""What Stripe can be paid in, lower case: https://docs.stripe.com/currencies#presentment-currencies."""
+"""What Stripe can be paid in, lower case: the 135 of https://docs.stripe.com/currencies#presentment-currencies and the
+five of #three-decimal. What an account may take of them depends on its country and on the way to pay: Stripe says so.
+
+BGN and ANG stay in as long as Stripe takes them, though Bulgaria (2026) and Curaçao (2025: XCG) have others now; Stripe
+took BGN out of Terminal alone (https://docs.stripe.com/changelog/clover/2026-01-28/bulgaria-currency-mapping-bgn-to-eur).
+"""

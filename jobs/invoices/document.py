@@ -214,3 +214,5 @@ class Document(Struct, frozen=True, omit_defaults=True):
     stamp: Stamp | None = None
     reason: str | None = None
     """Why a credit note was issued."""
+    without_factur_x: tuple[str, ...] = ()
+    """Why it has no XML though its seller's documents have: what EN 16931 cannot say of it. No page shows this."""

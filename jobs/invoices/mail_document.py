@@ -2,12 +2,13 @@
 
 import msgspec
 
-from db import documents, issuing
+from db import collecting, credit_notes, documents, issuing
 from db.documents import StoredDocument
 from db.emails import StoredEmail
 from db.money import Money
+from jobs.invoices.credit_note_parts import Parts
 from jobs.invoices.document import Document, Kind
-from jobs.mail.contexts import Amount, Days, Line, PartnerInvoice
+from jobs.mail.contexts import Amount, CreditNote, Days, Line, PartnerInvoice
 from jobs.mail.guards import guards
 from jobs.mail.letters import Recipient, stage_letter
 from worker.deps import Deps, Tx
@@ -22,26 +23,64 @@ USAGE = frozenset({"partner", "overage"})
 async def stage_mail(tx: Tx, document: StoredDocument) -> int | None:
     """Stage the letter that takes `document` to its customer. None: it has one already, or nobody is to have it.
 
-    An invoice that was voided before its PDF was there is not sent. Credit notes and receipts have no letter of ours.
+    An invoice that was voided before its PDF was there is not sent. Stripe's credit notes, and receipts, have no letter
+    of ours.
     """
+    if document.kind == Kind.CREDIT_NOTE and document.stripe_object_id is None and document.copy_of is None:
+        return await _stage_note(tx, document)
     if document.kind != Kind.INVOICE:
         return None
     says = msgspec.convert(document.content, Document)
     if says.buyer.email is None or says.due_on is None:
         return None
-    kind = None
+    kind = link = None
     if document.invoice_id is not None:
         status, kind = await issuing.status(tx.conn, document.invoice_id)
         if status == "void":
             return None
+        link = await collecting.link_of(tx.conn, document.invoice_id)
     return await stage_letter(
         tx,
         "partner_invoice",
-        letter(says, of_usage=kind in USAGE),
+        letter(says, of_usage=kind in USAGE, link=link),
         key=f"document/{document.id}",
         to=Recipient(says.buyer.email, says.buyer.name, says.locale, says.timezone, document.user_id),
         occurred_at=tx.now,  # the news is that it can be read: an invoice that waited for its storage is no old news
         stripe_invoice_id=document.stripe_invoice_id,
+        document_ids=[document.id],
+    )
+
+
+async def _stage_note(tx: Tx, document: StoredDocument) -> int | None:
+    """Stage the letter that takes a credit note of ours to its customer."""
+    says = msgspec.convert(document.content, Document)
+    note = await credit_notes.get(tx.conn, int(document.key.split("/")[1]))
+    if note is None or says.buyer.email is None or says.reference is None:
+        return None
+    parts, sent = msgspec.convert(note.parts, Parts), note.out_of_band_cents
+
+    def amount(minor: int) -> Amount | None:
+        return Amount(minor, says.currency) if minor else None
+
+    context = CreditNote(
+        name=says.buyer.name,
+        number=says.number,
+        invoice=says.reference.number,
+        amount=Amount(says.total_minor, says.currency),
+        reason=says.reason,
+        set_off=amount(parts.set_off),
+        kept=amount(parts.money + parts.credits - sent),
+        paid_out=amount(sent),
+        link=await collecting.link_of(tx.conn, note.invoice_id),
+        attached=True,
+    )
+    return await stage_letter(
+        tx,
+        "credit_note",
+        context,
+        key=f"document/{document.id}",
+        to=Recipient(says.buyer.email, says.buyer.name, says.locale, says.timezone, document.user_id),
+        occurred_at=tx.now,
         document_ids=[document.id],
     )
 
@@ -60,8 +99,11 @@ async def still_owed(d: Deps, letter: StoredEmail) -> str | None:
     return f"{document.number} was voided: nobody is to pay it" if status == "void" else None
 
 
-def letter(says: Document, *, of_usage: bool) -> PartnerInvoice:
-    """What the letter about an invoice tells: lines, discounts and credits that add up to what is due."""
+def letter(says: Document, *, of_usage: bool, link: str | None = None) -> PartnerInvoice:
+    """What the letter about an invoice tells: lines, discounts and credits that add up to what is due.
+
+    `link` is where it can be paid, where the invoice itself does not say so: it was written at Stripe after it.
+    """
     assert says.due_on is not None
 
     def amount(minor: int) -> Amount:
@@ -78,7 +120,7 @@ def letter(says: Document, *, of_usage: bool) -> PartnerInvoice:
         name=says.buyer.name,
         number=says.number,
         amount=amount(says.due_minor),
-        link=says.pay_url,
+        link=says.pay_url or link,
         period=period,
         due_on=says.due_on,
         lines=lines if len(lines) <= MOST_LINES else [],

@@ -25,8 +25,9 @@ FORMATS: Mapping[str, str] = {
     "partner": "API-{year}{month:02}-{number:04}",
     "overage": "OVR-{year}{month:02}-{number:04}",
     "manual": "INV-{year}-{number:04}",
+    "credit_note": "CN-{year}-{number:04}",
 }
-"""The series that there always are, one for each kind of invoice of ours; a file may write them otherwise."""
+"""The series that there always are: for each kind of invoice of ours, and credit notes; a file may rewrite them."""
 
 LARGEST_LOGO = 256 * 1024
 LONGEST_SIDE = 4_000

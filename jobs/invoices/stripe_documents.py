@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from db import documents, told
+from db.collecting import MARK
 from db.documents import NewDocument
 from db.states import QueueName
 from jobs.follow import follows
@@ -74,7 +75,8 @@ def _kind(event: StripeEvent) -> str | None:
     obj = event.object
     match event.type:
         case "invoice.finalized":
-            return "invoice"
+            # One that collects an invoice of ours is no second invoice about the same thing.
+            return None if MARK in obj.sub("metadata").json else "invoice"
         case "credit_note.created":
             return "credit_note"
         case "invoice.paid":
@@ -142,11 +144,15 @@ def sound(document: Document, object_id: str) -> Document:
 
 
 def sayable(document: Document) -> Document:
-    """The document, without its XML where EN 16931 cannot say it: the invoice is Stripe's, and is out already."""
+    """The document, without its XML where EN 16931 cannot say it: the invoice is Stripe's, and is out already.
+
+    Why is frozen with it, for who asks where the XML is.
+    """
     if not document.seller.factur_x or document.kind is Kind.RECEIPT or not (why := obstacles(document)):
         return document
     log.warning("a document of Stripe's gets no Factur-X", number=document.number, why=why)
-    return msgspec.structs.replace(document, seller=msgspec.structs.replace(document.seller, factur_x=False))
+    plain = msgspec.structs.replace(document.seller, factur_x=False)
+    return msgspec.structs.replace(document, seller=plain, without_factur_x=tuple(why))
 
 
 async def _issue(

@@ -109,6 +109,23 @@ class _OfInvoice(_ToSomeone, frozen=True, kw_only=True):
     link: Link | None = None
 
 
+class Account(_Data, frozen=True, kw_only=True):
+    """Where money can be sent to; `number`, for accounts without an IBAN, holds number and routing in words."""
+
+    holder: str
+    iban: str | None = None
+    bic: str | None = None
+    bank: str | None = None
+    number: str | None = None
+
+
+class _ByTransfer(_OfInvoice, frozen=True, kw_only=True):
+    """An invoice that can be paid to `account`; `attached`: its PDF goes with the letter. Stripe's have a page."""
+
+    account: Account | None = None
+    attached: bool = False
+
+
 class Receipt(_OfInvoice, frozen=True, kw_only=True):
     """An invoice was paid; `amount` is what was paid, `discount` is negative."""
 
@@ -140,7 +157,7 @@ class ActionRequired(_OfInvoice, frozen=True, kw_only=True):
     method: Method | None = None
 
 
-class _Arrears(_OfInvoice, frozen=True, kw_only=True):
+class _Arrears(_ByTransfer, frozen=True, kw_only=True):
     """`amount` is what is still open; `final_on` is when `action` follows."""
 
     due_since: Instant
@@ -160,7 +177,7 @@ class FinalNotice(_Arrears, frozen=True, kw_only=True):
     """The last reminder before `action`."""
 
 
-class AccessSuspended(_OfInvoice, frozen=True, kw_only=True):
+class AccessSuspended(_ByTransfer, frozen=True, kw_only=True):
     """`action` was done; NONE is no reason to write."""
 
     action: Action
@@ -248,20 +265,41 @@ class PartnerInvoice(_OfInvoice, frozen=True, kw_only=True):
     attached: bool = False
 
 
-class InvoiceOverdue(_OfInvoice, frozen=True, kw_only=True):
-    """An invoice that is paid by transfer (`send_invoice`) is late; `amount` is what is still open."""
+class CreditNote(_ToSomeone, frozen=True, kw_only=True):
+    """`amount` of `invoice` was credited: less is to be paid, or it was kept for the next invoices, or sent back.
+
+    `link` is where what is still due can be paid.
+    """
+
+    number: str
+    invoice: str
+    amount: Amount
+    reason: str | None = None
+    set_off: Amount | None = None
+    kept: Amount | None = None
+    paid_out: Amount | None = None
+    link: Link | None = None
+    attached: bool = False
+
+
+class InvoiceOverdue(_ByTransfer, frozen=True, kw_only=True):
+    """An invoice that is paid by hand (`send_invoice`, or ours) is late; `amount` is what is still open."""
 
     due_on: Instant
     days_overdue: Ordinal
 
 
 class _Usage(_ToSomeone, frozen=True, kw_only=True):
-    """API calls since `period.first`; `overage` None: beyond the limit calls are refused, not charged."""
+    """API calls since `period.first`; `overage` is what each beyond the limit costs.
+
+    Without it they are refused; or, with `refused` false, nothing is said of them.
+    """
 
     used: Count
     limit: Ordinal
     period: Span
     overage: UnitPrice | None
+    refused: bool = True
     link: Link | None = None
 
     @property
@@ -276,6 +314,17 @@ class Usage80(_Usage, frozen=True, kw_only=True):
 
 class Usage100(_Usage, frozen=True, kw_only=True):
     """All of the allowance is used."""
+
+
+class InvoiceParked(_Data, frozen=True, kw_only=True):
+    """To operators: a partner's invoice waits for one of them, for `reasons`; `month` is the first of its period."""
+
+    partner: str
+    company: str | None = None
+    month: str
+    amount: Amount | None = None
+    reasons: list[str]
+    link: Link | None = None
 
 
 class Totals(_Data, frozen=True, kw_only=True):
@@ -347,9 +396,11 @@ LETTERS: Mapping[str, Letter] = MappingProxyType(
         "refund": Letter(Refund),
         "dispute_notice": Letter(DisputeNotice, Audience.OPERATOR),
         "partner_invoice": Letter(PartnerInvoice, Audience.PARTNER),
+        "credit_note": Letter(CreditNote, Audience.PARTNER),
         "invoice_overdue": Letter(InvoiceOverdue),
         "usage_80": Letter(Usage80, Audience.PARTNER),
         "usage_100": Letter(Usage100, Audience.PARTNER),
+        "invoice_parked": Letter(InvoiceParked, Audience.OPERATOR),
         "reconciliation_report": Letter(ReconciliationReport, Audience.OPERATOR),
     }
 )

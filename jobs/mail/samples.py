@@ -256,19 +256,64 @@ SAMPLES: Mapping[str, tuple[Context, ...]] = MappingProxyType(
                 due_on=date(2026, 3, 31),
             ),
         ),
+        "credit_note": (
+            c.CreditNote(
+                name="Grace Hopper",
+                number="CN-2026-0003",
+                invoice="API-202602-0007",
+                amount=Amount(59_500, "eur"),
+                reason="An outage on 14 February",
+                set_off=Amount(20_000, "eur"),
+                kept=Amount(39_500, "eur"),
+                link=PAGE,
+                attached=True,
+            ),
+            c.CreditNote(number="CN-2026-0004", invoice="API-202602-0008", amount=YEN, paid_out=YEN),
+        ),
         "invoice_overdue": (
             c.InvoiceOverdue(name=ADA, number=NUMBER, amount=DOLLARS, link=PAGE, due_on=NOON - 7 * DAY, days_overdue=7),
             c.InvoiceOverdue(number=NUMBER, amount=YEN, due_on=NOON - DAY, days_overdue=1),
+            c.InvoiceOverdue(
+                name=ADA,
+                number=NUMBER,
+                amount=EUROS,
+                due_on=NOON - 3 * DAY,
+                days_overdue=3,
+                attached=True,
+                account=c.Account(
+                    holder="Nordlicht GmbH",
+                    iban="DE89\xa03704\xa00044\xa00532\xa00130\xa000",
+                    bic="COBADEFF",
+                    bank="Commerzbank",
+                ),
+            ),
         ),
         "usage_80": (
             c.Usage80(name="Grace Hopper", used=812_345, limit=1_000_000, period=MONTH, overage=BUNDLED, link=PORTAL),
             c.Usage80(used=8100, limit=10_000, period=MONTH, overage=None),
+            c.Usage80(used=8100, limit=10_000, period=MONTH, overage=None, refused=False),
         ),
         "usage_100": (
             c.Usage100(
                 name="Grace Hopper", used=1_000_412, limit=1_000_000, period=MONTH, overage=METERED, link=PORTAL
             ),
             c.Usage100(used=10_000, limit=10_000, period=MONTH, overage=None),
+            c.Usage100(used=10_000, limit=10_000, period=MONTH, overage=None, refused=False),
+        ),
+        "invoice_parked": (
+            c.InvoiceParked(
+                partner="nw_live",
+                company="Nordwind Analytics GmbH",
+                month="2026-02",
+                amount=Amount(1_297_500, "eur"),
+                reasons=["12,975.00 EUR is over 5 times what the last 3 invoices came to on average (2,310.00 EUR)"],
+                link=PAGE,
+            ),
+            c.InvoiceParked(
+                partner="hopper",
+                month="2026-02",
+                reasons=["currency: 'xyz' is no currency that Stripe can be paid in", "tiers: are missing"],
+            ),
         ),
         "reconciliation_report": (
             _books(

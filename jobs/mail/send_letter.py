@@ -11,8 +11,9 @@ from db import documents, emails
 from db.documents import StoredDocument
 from db.emails import StoredEmail
 from db.states import EmailStatus, QueueName
+from jobs.invoices.letterhead import letterhead, logos_of
 from jobs.invoices.stored import pdf_of
-from jobs.mail.brand import brand_from
+from jobs.mail.brand import Brand, brand_from
 from jobs.mail.guards import objection
 from jobs.mail.render import Attachment, Rendered, message, render
 from worker import telemetry
@@ -48,6 +49,7 @@ async def send_letter(d: Deps, email_id: int) -> None:
             return
         why = await _silent(tx, letter, d.settings)
         attached = await documents.of_ids(tx.conn, letter.document_ids) if letter.document_ids else []
+        pictures = await documents.assets(tx.conn, logos_of(attached)) if attached else {}
     async with _given_back_on_error(d, letter):
         why = why or await objection(d, letter)
     if why is not None:
@@ -58,7 +60,8 @@ async def send_letter(d: Deps, email_id: int) -> None:
     async with _given_back_on_error(d, letter):
         _complete(letter, attached)
         pdfs = [Attachment(_file_name(each), await pdf_of(d.files, each)) for each in attached]
-        rendered, envelope = _written(d.settings, letter, pdfs)
+        brand = letterhead(_brand(d.settings), attached, pictures)
+        rendered, envelope = _written(d.settings, letter, brand, pdfs)
     try:
         provider_id = await d.mailer.send(envelope)
     except Undeliverable as error:
@@ -118,14 +121,17 @@ def _file_name(document: StoredDocument) -> str:
     return re.sub(r"[^\w.-]+", "-", document.number).strip("-.") + ".pdf"
 
 
-def _written(
-    settings: Settings, letter: StoredEmail, attachments: Sequence[Attachment]
-) -> tuple[Rendered, EmailMessage]:
-    """The letter in its envelope; the same bytes for each copy of it. Raises Refused when it cannot be written."""
+def _brand(settings: Settings) -> Brand:
     try:
-        brand = brand_from(settings)
+        return brand_from(settings)
     except ConfigurationError as error:
         raise Refused(str(error)) from error
+
+
+def _written(
+    settings: Settings, letter: StoredEmail, brand: Brand, attachments: Sequence[Attachment]
+) -> tuple[Rendered, EmailMessage]:
+    """The letter in its envelope; the same bytes for each copy of it. Raises Refused when it cannot be written."""
     rendered = render(letter.template, letter.context, locale=letter.locale, timezone=letter.timezone, brand=brand)
     domain = parseaddr(settings.mail_from)[1].rpartition("@")[2]
     envelope = message(

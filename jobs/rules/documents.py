@@ -12,11 +12,14 @@ from zoneinfo import ZoneInfo
 from babel.numbers import list_currencies
 
 from db.money import rounded
-from jobs.invoices.document import Document, Line, Period, Tax, TaxCategory
+from jobs.invoices.document import Document, Kind, Line, Period, Tax, TaxCategory
 from jobs.invoices.page_text import clean
 
 HALF = Fraction(1, 2)
 """The most that one rounding moves an amount, in minor units."""
+
+PARTED = 6
+"""Roundings behind a part of a tax: of the tax, of its share, of all parts so far, each up and down."""
 
 LARGEST = 10**15
 """Beyond that no number of a document is meant: ten million millions of a currency with cents."""
@@ -216,10 +219,19 @@ def _bases(document: Document, bearing: Sequence[set[int]]) -> Iterator[str]:
             yield f"taxes[{index}].taxable_minor is {tax.taxable_minor}, but its lines come to {net}"
 
 
+def _roundings(document: Document, *, by_stripe: bool) -> int:
+    """How many roundings may have moved the tax of a rate."""
+    if by_stripe:
+        return max(1, len(document.lines))
+    return PARTED + len(document.lines) if document.kind is Kind.CREDIT_NOTE else 1
+
+
 def problems(document: Document, *, by_stripe: bool = False) -> list[str]:
     """What does not add up, or is missing, each in words that name the field and both numbers; none when all is well.
 
-    Ours are strict: a rate's tax is rounded once, on what its lines come to. Stripe's (`by_stripe`) carry Stripe's own
+    Ours are strict: a rate's tax is rounded once, on what its lines come to. Of our credit notes it is a part of the
+    invoice's, which was rounded itself, and so were the parts that earlier notes took: three units and half of one for
+    each line are let pass. Stripe's (`by_stripe`) carry Stripe's own
     numbers, which may differ in three ways: a tax is rounded on each line, or on the whole
     (https://docs.stripe.com/tax/calculating#rounding), so half a unit for each line is let pass; it may be owed on part
     of a line only; and a prorated line is a share of its unit price.
@@ -229,7 +241,7 @@ def problems(document: Document, *, by_stripe: bool = False) -> list[str]:
         if not (by_stripe and line.proration):
             found += _numbers(f"lines[{index}]", line)
     for index, tax in enumerate(document.taxes):
-        found += _rate(f"taxes[{index}]", tax, max(1, len(document.lines)) if by_stripe else 1)
+        found += _rate(f"taxes[{index}]", tax, _roundings(document, by_stripe=by_stripe))
     bearing = _borne(document)
     if bearing is None:
         found.append(f"lines: one names a tax of an index that there is not: taxes has {len(document.taxes)}")

@@ -157,6 +157,8 @@ class Standing:
     """Nothing was paid, and nothing has to be: a credit note or the customer's balance covers it."""
     covered: bool = False
     """Payments that cover it are booked, though the invoice itself does not tell of them yet."""
+    collected_by: str | None = None
+    """The invoice at Stripe by which an invoice of our own is collected: that one is dunned, and not both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,8 @@ def _given_back(now: Standing) -> Ended | None:
 def _suspended(now: Standing) -> Suspended | None:
     if now.covered:
         return Suspended("payments that cover it are booked: the invoice has yet to tell of them")
+    if now.collected_by is not None:
+        return Suspended(f"Stripe's invoice {now.collected_by} collects it, and is dunned in its place")
     return Suspended("collection is paused at Stripe") if now.collection_paused else None
 
 
@@ -306,6 +310,9 @@ class Plan:
     only_warning: bool = False
     """That step was the first: who heard of it so late gets as many days as the policy has before the action."""
 
+    at_once: bool = True
+    """Whether the first letter goes at whatever hour. A day that ended tells nobody news in the night."""
+
     def due(self, position: int) -> datetime:
         """When a step is due, in the customer's time zone: days count by the customer's calendar."""
         step = self.steps[position]
@@ -336,7 +343,7 @@ class Plan:
 
     def opening(self, position: int, now: datetime) -> datetime:
         """When a step that is due may be taken: a late one does not go out at night either, but the first does."""
-        if self.steps[position].day + self.grace_days == 0:
+        if self.at_once and self.steps[position].day + self.grace_days == 0:
             return now
         return self.hours.next_open(now.astimezone(self.zone))
 

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from db.engine import create_engine
 from db.inbox import NewEvent
 from db.migrate import migrate
-from intake import server
+from intake import server, webhook
 from intake.app import Door, build_app
 from intake.signature import sign
 from intake.webhook import Webhook
@@ -226,7 +226,7 @@ def serve(url: str, *, durable: bool, writers: int) -> int:
     )
     door = build_app(settings, bell=Silent())
     if not durable:
-        door = Door(Webhook(Nowhere(), SystemClock(), settings.webhook_secrets), door.api)
+        door = Door({webhook.PATH: Webhook(Nowhere(), SystemClock(), settings.webhook_secrets)}, door.api)
     return server.run(door, "127.0.0.1", 0, lambda _host, port: say(str(port)))
 
 

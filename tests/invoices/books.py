@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import documents
-from db.documents import NewDocument
+from db.documents import Content, NewDocument
 from worker.adapters.storage import storage
 
 PDF = b"%PDF-1.7\n" + b"0123456789" * 500
@@ -56,11 +56,12 @@ class InvoiceBooks:
         kind: str = "invoice",
         number: str = "A-0001",
         stored: bool = True,
+        content: Content | None = None,
         **more: Any,
     ) -> int:
         """A document; it is about `in_1` unless more is said."""
         about: dict[str, Any] = {"stripe_invoice_id": "in_1", "stripe_object_id": "in_1", **more}
-        new = NewDocument(key, kind, number, "en", "eur", 11_900, {}, NOW, **about)
+        new = NewDocument(key, kind, number, "en", "eur", 11_900, content or {}, NOW, **about)
         async with self.engine.begin() as conn:
             made = await documents.add(conn, new, now=NOW)
             assert made is not None

@@ -53,6 +53,15 @@ async def test_why_there_is_no_pdf(admin: Door, ledger: InvoiceBooks) -> None:
         assert (await admin.get(f"/admin/{path}", headers=BEARER)).status_code == 404, path
 
 
+async def test_why_there_is_no_xml(admin: Door, ledger: InvoiceBooks) -> None:
+    await ledger.invoice()
+    await ledger.document(content={"without_factur_x": ["buyer: the address has no country (BR-9, BR-11)"]})
+    told = (await admin.get("/admin/invoices/in_1", headers=BEARER)).json()
+    assert told["document"]["without_factur_x"] == ["buyer: the address has no country (BR-9, BR-11)"]
+    await sign_in(admin)
+    assert "without Factur-X: buyer: the address has no country" in (await admin.get("/invoices/in_1")).text
+
+
 async def test_a_name_of_several_things_is_not_guessed_at(admin: Door, ledger: InvoiceBooks) -> None:
     first = await ledger.invoice()
     await ledger.invoice("in_2", str(first))

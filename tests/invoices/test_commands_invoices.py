@@ -119,6 +119,25 @@ async def test_a_link_for_the_customer(
     expires, signature = (part.partition("=")[2] for part in path.partition("?")[2].split("&"))
     verdict = judge(str(made), expires, signature, secrets=[b"k" * 43], now=datetime.now(UTC))
     assert verdict is Verdict.GOOD
+    assert result.stderr.count("\n") == 1
+
+
+async def test_a_link_to_what_is_not_there_says_what_to_do(
+    billing: Billing, ledger: InvoiceBooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BILLING_LINK_SECRET", "k" * 43)
+    monkeypatch.setenv("BILLING_PUBLIC_URL", "https://billing.example.com")
+    await ledger.invoice()
+    made = await ledger.document(stored=False)
+    waiting = await billing("link", "in_1")
+    assert waiting.stdout.startswith(f"https://billing.example.com/documents/{made}?")
+    assert "is not rendered yet; until it is rendered, the link answers 503" in waiting.stderr
+    await ledger.park(made, "it took longer than 60 s")
+    async with ledger.engine.begin() as conn:
+        await conn.exec_driver_sql("UPDATE documents SET job_id = 77")
+    parked = await billing("link", "in_1")
+    assert (parked.exit_code, parked.stdout[:8]) == (0, "https://")
+    assert "was parked (it took longer than 60 s): mend that, then `billing jobs retry 77`" in parked.stderr
 
 
 async def test_a_dry_run_prints_the_lines_and_sums_and_leaves_nothing(
@@ -142,6 +161,39 @@ async def test_a_dry_run_prints_the_lines_and_sums_and_leaves_nothing(
     assert ledger
 
 
+async def test_prices_of_a_draft_have_a_currency(billing: Billing, ledger: InvoiceBooks, order: Path) -> None:
+    lines = [
+        {"description": "API calls", "quantity": "40000", "unit_price_minor": "0.25"},
+        {"description": "Workshop", "quantity": "1", "unit_price_minor": "1250000"},
+    ]
+    for currency, prices in (("eur", ("0.0025 EUR", "12,500.00 EUR")), ("jpy", ("0.25 JPY", "1,250,000 JPY"))):
+        written(order, ORDER | {"currency": currency, "lines": lines})
+        said = (await billing("issue", str(order), "--dry-run")).stdout
+        assert all(price in said for price in prices), said
+        assert "minor" not in said
+    assert ledger
+
+
+async def test_a_draft_of_what_was_invoiced_before(billing: Billing, ledger: InvoiceBooks, order: Path) -> None:
+    written(order, ORDER | {"key": "order/1"})
+    assert (await told(billing, "issue", str(order), "--dry-run"))["issued_before_as"] is None
+    number = (await told(billing, "issue", str(order)))["invoice"]["invoice_number"]
+    assert (await told(billing, "issue", str(order), "--dry-run"))["issued_before_as"] == number
+    same = await billing("issue", str(order), "--dry-run")
+    assert f"its key was invoiced before, as {number}: issuing it does nothing" in same.stdout
+    written(order, ORDER | {"key": "order/1", "taxes": []})
+    for more in ((), ("--dry-run",)):
+        other = await billing("issue", str(order), *more)
+        assert (other.exit_code, f"'order/1' was invoiced as {number} over" in other.stderr) == (2, True), other.output
+    assert "over 1,190.00 EUR, and not over 1,000.00 EUR" in other.stderr
+    await told(billing, "void", number, "--reason", "the wrong taxes")
+    assert (await told(billing, "issue", str(order), "--dry-run"))["issued_before_as"] is None
+    written(order, ORDER | {"user_id": 4711})
+    nobody = await billing("issue", str(order), "--dry-run")
+    assert (nobody.exit_code, "there is no customer 4711" in nobody.stderr) == (2, True)
+    assert ledger
+
+
 async def test_a_draft_as_a_pdf(billing: Billing, order: Path, tmp_path: Path) -> None:
     result = await billing("issue", str(order), "--dry-run", "-o", str(tmp_path / "draft.pdf"))
     assert result.exit_code == 0, result.output
@@ -156,6 +208,11 @@ async def test_an_invoice_is_issued_and_voided(billing: Billing, ledger: Invoice
     assert made["document"]["status"] == "waiting"
     tried = await told(billing, "void", number, "--reason", "wrong company", "--dry-run")
     assert (tried["changed"], (await told(billing, "show", number))["invoice"]["status"]) == (True, "open")
+    assert [(one["id"], one["job_id"] is None, one["file"] is None) for one in tried["documents"]] == [
+        (made["document"]["id"], False, False),
+        (None, True, True),
+    ]
+    assert "\nnew  INV-" in (await billing("void", number, "--reason", "x", "--dry-run")).stdout
     void = await told(billing, "void", number, "--reason", "wrong company", "--who", "ada")
     assert (void["invoice"]["status"], void["invoice"]["void_reason"]) == ("void", "wrong company")
     assert [one["stamp"] for one in void["documents"]] == [None, "void"]
@@ -194,6 +251,22 @@ async def test_a_file_that_cannot_be_read(billing: Billing, tmp_path: Path) -> N
     assert (result.exit_code, "cannot be read" in result.stderr) == (2, True)
 
 
+async def test_who_waits_too_long_for_others_is_told_so(billing: Billing, ledger: InvoiceBooks, order: Path) -> None:
+    number = (await told(billing, "issue", str(order)))["invoice"]["invoice_number"]
+    async with ledger.engine.begin() as conn:
+        await conn.exec_driver_sql("SELECT 1 FROM invoices FOR UPDATE")
+        late = await billing("void", number, "--reason", "x")
+    assert late.exit_code == 1
+    assert "others held what it wanted for too long: it gave up, and undid what it had begun" in late.stderr
+    assert (await told(billing, "show", number))["invoice"]["status"] == "open"
+
+
+async def test_why_there_is_no_xml(billing: Billing, ledger: InvoiceBooks) -> None:
+    await ledger.invoice()
+    await ledger.document(content={"without_factur_x": ["buyer: the address has no country (BR-9, BR-11)"]})
+    assert "without Factur-X: buyer: the address has no country (BR-9, BR-11)" in (await billing("show", "in_1")).stdout
+
+
 async def test_an_order_is_found_by_its_key(billing: Billing, order: Path) -> None:
     written(order, ORDER | {"key": "order/4711"})
     number = (await told(billing, "issue", str(order)))["invoice"]["invoice_number"]
@@ -205,6 +278,7 @@ async def test_a_copy_is_staged_and_the_original_looked_at(billing: Billing, led
     number = made["invoice"]["invoice_number"]
     tried = await told(billing, "rerender", number, "--dry-run")
     assert "not rendered yet" in tried["sound"]
+    assert (tried["copy"]["id"], tried["copy"]["job_id"], tried["copy"]["file"]) == (None, None, None)
     assert len((await told(billing, "show", number))["documents"]) == 1
     copy = await told(billing, "rerender", number, "--why", "lost")
     assert (copy["copy"]["stamp"], copy["copy"]["copy_of"]) == ("copy", made["document"]["id"])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from intake.commands import doctor
+from tests.invoices.books import InvoiceBooks
 
 SELLERS = """
 [sellers.acme]
@@ -43,8 +44,22 @@ async def test_a_fresh_machine_has_what_it_needs(monkeypatch: pytest.MonkeyPatch
 async def test_a_storage_is_written_to_and_read(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     checks = await found(monkeypatch, STORAGE_URL=(home / "documents").as_uri())
     assert checks["storage"].state == "ok", checks["storage"]
+    assert checks["storage"].found == f"{(home / 'documents').as_uri()}/billing-check.txt is written and read"
     checks = await found(monkeypatch, STORAGE_URL=f"file://{keep(home / 'a file', '')}/below")
     assert checks["storage"].state == "failed"
+
+
+async def test_documents_that_nobody_will_render_are_told(
+    monkeypatch: pytest.MonkeyPatch, database_url: str, ledger: InvoiceBooks
+) -> None:
+    await ledger.document()
+    checks = await found(monkeypatch, DATABASE_URL=database_url)
+    assert (checks["documents"].state, checks["documents"].found) == ("ok", "none is parked")
+    made = await ledger.document("invoice/in_2", number="A-2", stripe_object_id="in_2", stored=False)
+    await ledger.park(made, "it took longer than 60 s")
+    checks = await found(monkeypatch, DATABASE_URL=database_url)
+    assert (checks["documents"].state, checks["documents"].found) == ("warning", "parked, without a PDF: 1")
+    assert "billing invoices documents --status dead" in checks["documents"].fix
 
 
 async def test_the_sellers_file_is_read(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:

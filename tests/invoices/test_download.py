@@ -85,6 +85,19 @@ async def test_a_link_brings_the_stored_bytes(counter: Counter) -> None:
     assert (same.status_code, same.content) == (304, b"")
 
 
+@pytest.mark.parametrize("given", ["*", 'W/"x", {etag}', "W/{etag}"])
+async def test_what_is_known_already_is_not_sent_again(counter: Counter, given: str) -> None:
+    """RFC 9110, 13.1.2: `*` is whatever there is; a list names one of them, and is compared weakly."""
+    link = counter.link(await counter.document())
+    etag = (await counter.client.head(link)).headers["etag"]
+    for ask in (counter.client.get, counter.client.head):
+        answer = await ask(link, headers={"if-none-match": given.format(etag=etag)})
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
+    assert (await counter.client.get(link, headers={"if-none-match": '"*"'})).status_code == 200
+    waiting = counter.link(await counter.document("2026-0009", stored=False))
+    assert (await counter.client.get(waiting, headers={"if-none-match": "*"})).status_code == 503
+
+
 async def test_head_tells_what_get_would_bring(counter: Counter) -> None:
     link = counter.link(await counter.document())
     got, headed = await counter.client.get(link), await counter.client.head(link)

@@ -339,13 +339,13 @@ def test_whatever_is_written_makes_a_page(name: str, description: str, note: str
 
 
 def test_hundreds_of_lines_repeat_the_head_and_count_pages() -> None:
-    pages = texts(pdf_of(samples.long()))
-    assert len(pages) > 8
+    pages = texts(pdf_of(samples.long(210)))
+    assert len(pages) > 4
     for number, text in enumerate(pages, start=1):
         assert f"Page {number} of {len(pages)}" in text
         assert "Description Quantity Unit price Amount" in text
         assert ("Invoice RE-2026-0046" in text) is (number > 1)
-    assert "Device 0400" in pages[-1]
+    assert "Device 0210" in pages[-1]
 
 
 def test_the_sums_never_stand_without_the_last_line() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from intake.invoices import story
 from tests.conftest import MovedClock
 from tests.invoices.stripe_desk import StripeDesk
 from tests.invoices.stripes import AT, a_charge, a_line, a_rate, a_tax, an_invoice
@@ -61,6 +62,10 @@ async def test_what_factur_x_cannot_say_is_written_without_it(desk: StripeDesk) 
     (row,) = await desk.documents()
     assert row["status"] == "stored"
     assert "factur_x" not in row["content"]["seller"]
+    assert row["content"]["without_factur_x"][-1] == "lines[0]: has 0 taxes, and needs one (BR-CO-4)"
+    async with desk.engine.connect() as conn:
+        told = await story(conn, "invoice/in_1")
+    assert told["document"]["without_factur_x"] == row["content"]["without_factur_x"]
 
 
 async def test_it_is_the_document_as_finalized_though_it_is_paid_by_now(desk: StripeDesk) -> None:

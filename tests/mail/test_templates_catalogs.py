@@ -16,7 +16,7 @@ from worker.settings import LANGUAGES
 
 TRANSLATED = [language for language in LANGUAGES if language != "en"]
 Sentence = str | tuple[str, str]
-SAME = {"Stripe", "Total", "Plan", "Subtotal", "Client", "E-mail", "%(label)s: %(value)s"}
+SAME = {"Stripe", "Total", "Plan", "Subtotal", "Client", "E-mail", "Partner", "%(label)s: %(value)s"}
 """What is written alike in several languages."""
 
 
@@ -70,9 +70,11 @@ def test_the_names_of_letters_lie_in_rows() -> None:
         "refund",
         "dispute_notice",
         "partner_invoice",
+        "credit_note",
         "invoice_overdue",
         "usage_80",
         "usage_100",
+        "invoice_parked",
         "reconciliation_report",
     ]
 

@@ -215,6 +215,17 @@ def test_all_mistakes_are_named_at_once(up: Callable[..., Up]) -> None:
     assert refused.stdout == ""
 
 
+def test_what_no_worker_could_read_is_named_at_once(up: Callable[..., Up], home: Path) -> None:
+    """A worker would end with 2 again and again, and its reason scroll by."""
+    sellers = home.with_name("sellers.toml")
+    sellers.write_text('[sellers.acme]\nname = "Acme"\ntimezone = "Europe/Berlim"\ncolour = "#ffffff"\n')
+    refused = start_by_hand(up(BILLING_SELLERS_FILE=str(sellers)))
+    assert refused.returncode == 2
+    assert all(what in refused.stderr for what in ("timezone", "did you mean color")), refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert (refused.stdout, living(up())) == ("", [])
+
+
 def test_a_database_that_is_away_is_named(up: Callable[..., Up]) -> None:
     refused = start_by_hand(up(DATABASE_URL="postgresql://u:geheim@127.0.0.1:1/x"))
     assert refused.returncode == 2

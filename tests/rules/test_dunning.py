@@ -201,6 +201,13 @@ def test_paused_collection_suspends() -> None:
     assert isinstance(ended(Standing("open", 500, "active", collection_paused=True)), Suspended)
 
 
+def test_an_invoice_of_ours_rests_while_stripe_collects_it() -> None:
+    found = ended(Standing("open", 500, collected_by="in_9"))
+    assert isinstance(found, Suspended)
+    assert "in_9" in found.reason
+    assert isinstance(ended(Standing("paid", 0, collected_by="in_9")), Ended)
+
+
 def test_a_hard_decline_is_known_by_any_of_its_codes() -> None:
     assert is_hard("card_declined", "stolen_card")
     assert is_hard("account_closed", None)
@@ -291,6 +298,7 @@ def test_a_late_letter_waits_for_the_morning_but_the_first_does_not() -> None:
     assert plan().opening(0, night) == night
     assert plan().opening(1, night) == local(2026, 3, 9, 8)
     assert plan(grace_days=1).opening(0, night) == local(2026, 3, 9, 8)
+    assert plan(at_once=False).opening(0, night) == local(2026, 3, 9, 8)
 
 
 def test_the_forecast_is_the_course() -> None:
@@ -303,16 +311,20 @@ def test_the_forecast_is_the_course() -> None:
     zone=st.sampled_from(ZONES),
     late=st.integers(0, 40 * 24),
     done=st.integers(-1, 3),
+    at_once=st.booleans(),
 )
-def test_what_is_forecast_is_what_is_then_taken(failed: datetime, zone: ZoneInfo, late: int, done: int) -> None:
+def test_what_is_forecast_is_what_is_then_taken(
+    failed: datetime, zone: ZoneInfo, late: int, done: int, *, at_once: bool
+) -> None:
     """A worker that looks at the forecast's times, and an hour before each, does exactly what was forecast."""
     start = failed + timedelta(hours=late)
     warned = None if done < 0 else start
-    told = list(plan(failed, zone, warned_at=warned, only_warning=done == 0).forecast(done, start, warnings=done + 1))
+    begins = plan(failed, zone, warned_at=warned, only_warning=done == 0, at_once=at_once)
+    told = list(begins.forecast(done, start, warnings=done + 1))
     assert [position for position, _ in told] == sorted({position for position, _ in told})
     warnings = done + 1
     for position, at in told:
-        at_that_time = plan(failed, zone, warned_at=warned, only_warning=warnings == 1)
+        at_that_time = plan(failed, zone, warned_at=warned, only_warning=warnings == 1, at_once=at_once)
         early = max(start, at - timedelta(hours=1))
         if early < at and (sooner := at_that_time.take(done, early)) is not None:
             assert at_that_time.opening(sooner, early) > early

@@ -1,43 +1,27 @@
 """Dunning that does not fit Stripe's books is not called right: one lie after the other, and its name."""
 
-import asyncio
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
 
-import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.engine import create_engine
 from deploy.demo.compare import differences, dunning_figures
 from deploy.demo.compare_letters import in_mailbox
 from tests.scenarios.acts import customer, latest_invoice, plan, put_card, subscribe
 from tests.scenarios.conftest import CALM, at
 from tests.scenarios.kit import Stage, stage
+from tests.simulator.stories import Played, filled
 from worker.adapters.mail_files import Maildir
 from worker.embedded import EmbeddedPostgres
 
 HEARD = timedelta(days=2)
 
 
-@dataclass(slots=True)
-class Played:
-    """A story that was played once: Stripe's books at its end, and what things are called."""
-
-    books: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict[str, Sequence[Mapping[str, Any]]])
-    now: int = 0
-    ids: dict[str, str] = field(default_factory=dict[str, str])
-
-
-async def _play(engine: AsyncEngine, url: str) -> Played:
+async def _play(told: Played, engine: AsyncEngine, url: str) -> None:
     """Ada pays after two letters, Bo never does, Cleo need not, Dora always does, Emil's card has just failed."""
-    told = Played()
     async with stage(engine, url, at(2026, 1, 5), weather=CALM) as played:
         price = await plan(played, 4900)
         subs = {name: await _subscribed(played, name, price) for name in ("ada", "bo", "cleo", "dora")}
@@ -57,9 +41,7 @@ async def _play(engine: AsyncEngine, url: str) -> Played:
         told.ids["emil"] = (await latest_invoice(played, subs["emil"]))["stripe_invoice_id"]
         told.ids |= {f"{name} herself": await _payer(played, sub) for name, sub in subs.items()}
         await played.books_agree()
-        told.books = {kind: list(rows) for kind, rows in played.books().items()}
-        told.now = played.simulation.account.now()
-    return told
+        told.end(played)
 
 
 async def _subscribed(played: Stage, name: str, price: str) -> str:
@@ -85,21 +67,7 @@ def played() -> Played:
 @pytest.fixture(scope="module")
 def template(postgres: EmbeddedPostgres, template: str, played: Played) -> str:
     """The ledger at the end of the story: each test has a copy."""
-    name = f"dunned_{uuid.uuid4().hex}"
-
-    async def tell() -> Played:
-        connection = await asyncpg.connect(postgres.url())
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        await connection.close()
-        engine = create_engine(postgres.url(name))
-        try:
-            return await _play(engine, postgres.url(name))
-        finally:
-            await engine.dispose()
-
-    told = asyncio.run(tell())
-    played.books, played.now, played.ids = told.books, told.now, told.ids
-    return name
+    return filled(postgres, template, played, _play)
 
 
 async def named(engine: AsyncEngine, played: Played) -> set[tuple[str, str, str]]:

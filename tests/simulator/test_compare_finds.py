@@ -1,35 +1,22 @@
 """A ledger that says something else than Stripe is not called equal: one lie after the other, and its name."""
 
-import asyncio
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
-import asyncpg
 import pytest
 import stripe
 from sqlalchemy import func, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.engine import create_engine
 from db.models.all_tables import metadata
 from deploy.demo.compare import TABLES, differences, unfinished
 from deploy.demo.compare_rows import Difference
 from tests.scenarios.acts import customer, latest_charge, plan, subscribe
 from tests.scenarios.conftest import CALM, at
 from tests.scenarios.kit import Stage, stage
+from tests.simulator.stories import Played, filled
 from worker.embedded import EmbeddedPostgres
-
-
-@dataclass(slots=True)
-class Played:
-    """A story that was played once: Stripe's books at its end, and what things are called."""
-
-    books: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict[str, Sequence[Mapping[str, Any]]])
-    now: int = 0
-    ids: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 async def _catalog(played: Stage, ids: dict[str, Any]) -> None:
@@ -108,15 +95,13 @@ async def _page(played: Stage, ids: dict[str, Any]) -> None:
     await v1.customers.delete_async(gone)
 
 
-async def _play(engine: AsyncEngine, url: str) -> Played:
-    told = Played()
+async def _play(told: Played, engine: AsyncEngine, url: str) -> None:
     async with stage(engine, url, at(2026, 1, 5), weather=CALM) as played:
         for scene in (_catalog, _payer, _debtor, _page):
             await scene(played, told.ids)
         await played.until(2026, 3, 2)
         await played.books_agree()
-        told.books = {kind: list(rows) for kind, rows in played.books().items()}
-        told.now = played.simulation.account.now()
+        told.end(played)
     payments = {row["invoice"]: row["payment"]["payment_intent"] for row in told.books["invoice_payment"]}
     paid = next(
         row["id"] for row in told.books["invoice"] if row["status"] == "paid" and row["customer"] == told.ids["payer"]
@@ -124,7 +109,6 @@ async def _play(engine: AsyncEngine, url: str) -> Played:
     due = next(row["id"] for row in told.books["invoice"] if row["due_date"] is not None)
     told.ids |= {"paid": paid, "paying": payments[paid], "owing": payments[told.ids["open"]], "due": due}
     told.ids |= {"payout": told.books["payout"][0]["id"], "warning": told.books["radar.early_fraud_warning"][0]["id"]}
-    return told
 
 
 @pytest.fixture(scope="module")
@@ -136,21 +120,7 @@ def played() -> Played:
 @pytest.fixture(scope="module")
 def template(postgres: EmbeddedPostgres, template: str, played: Played) -> str:
     """The ledger at the end of the story: each test has a copy."""
-    name = f"story_{uuid.uuid4().hex}"
-
-    async def tell() -> Played:
-        connection = await asyncpg.connect(postgres.url())
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        await connection.close()
-        engine = create_engine(postgres.url(name))
-        try:
-            return await _play(engine, postgres.url(name))
-        finally:
-            await engine.dispose()
-
-    told = asyncio.run(tell())
-    played.books, played.now, played.ids = told.books, told.now, told.ids
-    return name
+    return filled(postgres, template, played, _play)
 
 
 async def named(engine: AsyncEngine, played: Played) -> set[tuple[str, str, str]]:

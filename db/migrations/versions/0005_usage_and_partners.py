@@ -33,7 +33,7 @@ FUNCTIONS = (
         IF to_regclass(name) IS NOT NULL THEN
             RETURN false;
         END IF;
-        LOCK TABLE usage_events_default IN SHARE ROW EXCLUSIVE MODE;
+        LOCK TABLE usage_events IN SHARE ROW EXCLUSIVE MODE;
         EXECUTE format('CREATE TABLE %I (LIKE usage_events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
         PERFORM set_config('billing.moves_usage', 'on', true);
         EXECUTE format(
@@ -489,6 +489,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("collects_invoice_id IS NOT NULL"),
     )
+    op.create_index(
+        "ix_invoices_api_key_prefix",
+        "invoices",
+        ["api_key_prefix"],
+        unique=False,
+        postgresql_where=sa.text("api_key_prefix IS NOT NULL"),
+    )
     op.execute("CREATE TABLE usage_events_default PARTITION OF usage_events DEFAULT")
     for statement in FUNCTIONS:
         op.execute(statement)
@@ -498,6 +505,11 @@ def downgrade() -> None:
     """Go back."""
     for statement in DROP_FUNCTIONS:
         op.execute(statement)
+    op.drop_index(
+        "ix_invoices_api_key_prefix",
+        table_name="invoices",
+        postgresql_where=sa.text("api_key_prefix IS NOT NULL"),
+    )
     op.drop_index(
         "ix_invoices_collects_invoice_id",
         table_name="invoices",

@@ -1,0 +1,152 @@
+"""Years later an invoice is reckoned again from what was frozen with it: the same cents, or it is told what differs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from db import documents, usage_invoices
+from db.usage_invoices import UsageRow
+from jobs.invoices.document import Document
+from jobs.invoices.drafts import document
+from jobs.partners import freeze
+from jobs.partners.draft import charged_late, draft, late_line, lines
+from jobs.partners.freeze import Frozen
+from jobs.partners.preview import profile_of
+from jobs.partners.words import plain_money
+from jobs.rules.pricing import ROUNDING, RatedLine, explain, rate
+from worker.deps import Tx
+from worker.errors import Refused
+
+SUMS = ("subtotal_minor", "discount_minor", "tax_minor", "total_minor", "due_minor")
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """An invoice reckoned again: each line's arithmetic, the sums, and what is not as it was issued."""
+
+    number: str
+    row: UsageRow
+    frozen: Frozen
+    says: Document
+    """As it was issued."""
+    lines: tuple[RatedLine, ...]
+    late: dict[str, list[str]]
+    """The arithmetic of closed periods that a line is about, by their names."""
+    sums: list[str]
+    differences: list[str]
+
+    def json(self) -> dict[str, Any]:
+        """As it is printed for machines. Amounts are minor units."""
+        return {
+            "number": self.number,
+            "partner": self.frozen.prefix,
+            "period": self.frozen.name,
+            "currency": self.frozen.currency,
+            "rounding": self.frozen.rounding,
+            "input_sha256": self.row.input_sha256,
+            "lines": [
+                {"kind": line.kind, "amount": line.amount, "arithmetic": explain(line), "facts": dict(line.facts)}
+                for line in self.lines
+            ],
+            "late": self.late,
+            "sums": {name.removesuffix("_minor"): getattr(self.says, name) for name in SUMS},
+            "arithmetic": self.sums,
+            "same": not self.differences,
+            "differences": self.differences,
+            "input": freeze.as_json(self.frozen),
+        }
+
+
+async def explained(tx: Tx, invoice_id: int) -> Explained:
+    """Reckon an invoice of ours again. Raises Refused when it is not for a partner's period of usage."""
+    row = await usage_invoices.of_invoice(tx.conn, invoice_id)
+    issued = [one for one in await documents.of_invoice(tx.conn, invoice_id=invoice_id) if one.copy_of is None]
+    if row is None or row.input is None or row.api_key_prefix is None or not issued:
+        raise Refused(f"invoice {invoice_id} is for no partner's usage: nothing was frozen with it")
+    says = msgspec.convert(issued[0].content, Document)
+    return reckon(row, says)
+
+
+def reckon(row: UsageRow, says: Document) -> Explained:
+    """Hold what was issued against what the frozen input comes to with today's code. Raises Refused: unreadable."""
+    assert row.input is not None
+    frozen = freeze.read(row.input)
+    found = lines(frozen)
+    return Explained(
+        number=says.number,
+        row=row,
+        frozen=frozen,
+        says=says,
+        lines=tuple(found),
+        late=dict(_late(frozen)),
+        sums=_sums(says),
+        differences=[*_hash(row), *_late_differences(frozen), *_differences(row, frozen, says)],
+    )
+
+
+def _hash(row: UsageRow) -> Iterator[str]:
+    assert row.input is not None
+    found = freeze.sha256(row.input)
+    if found != row.input_sha256:
+        yield f"what was frozen was changed: its SHA-256 is {found}, and {row.input_sha256} was written with it"
+
+
+def _late(frozen: Frozen) -> Iterator[tuple[str, list[str]]]:
+    for one in charged_late(frozen):
+        parts = freeze.rated_parts(one.parts)
+        found = rate(one.start, one.end, one.months, parts)
+        yield one.name, [*(explain(line) for line in found.lines), explain(late_line(one, frozen.currency))]
+
+
+def _late_differences(frozen: Frozen) -> Iterator[str]:
+    for one in frozen.adjustments:
+        found = freeze.reckoned(one)
+        if found != one.now:
+            yield (
+                f"{one.name} comes to {plain_money(found, frozen.currency)} with the usage that came late, and"
+                f" {plain_money(one.now, frozen.currency)} was reckoned"
+            )
+
+
+def _differences(row: UsageRow, frozen: Frozen, says: Document) -> Iterator[str]:
+    """What the frozen input comes to, amount by amount, against what was issued."""
+
+    def differs(what: str, have: int, issued: int) -> Iterator[str]:
+        if have != issued:
+            money = says.currency
+            yield f"{what} comes to {plain_money(have, money)}, and {plain_money(issued, money)} was issued"
+
+    made = draft(frozen)
+    if made is None:
+        yield "what was frozen comes to nothing at all"
+        return
+    if frozen.rounding != ROUNDING:
+        yield f"it was rounded by {frozen.rounding!r}, and this code rounds by {ROUNDING!r}"
+    again = document(made, profile_of(says), number=says.number, now=row.updated_at)
+    if len(again.lines) != len(says.lines):
+        yield f"it comes to {len(again.lines)} lines, and {len(says.lines)} were issued"
+    for number, (have, issued) in enumerate(zip(again.lines, says.lines, strict=False), 1):
+        yield from differs(f"line {number}", have.amount_minor, issued.amount_minor)
+    for name in SUMS:
+        yield from differs(name.removesuffix("_minor"), getattr(again, name), getattr(says, name))
+    if row.total_cents is not None:
+        yield from differs("the total", again.total_minor, row.total_cents)
+
+
+def _sums(says: Document) -> list[str]:
+    """From the lines to what is due, in words."""
+
+    def money(minor: int) -> str:
+        return plain_money(minor, says.currency)
+
+    found = [f"{len(says.lines)} lines = {money(says.subtotal_minor)}"]
+    found += [f"- {each.name}: {money(each.minor)}" for each in says.discounts]
+    found += [
+        f"+ {tax.name} {tax.percent} % of {money(tax.taxable_minor)} = {money(tax.amount_minor)}" for tax in says.taxes
+    ]
+    found.append(f"= total {money(says.total_minor)}")
+    found += [f"- {each.name}: {money(each.minor)}" for each in says.credits]
+    found.append(f"= due {money(says.due_minor)}")
+    return found

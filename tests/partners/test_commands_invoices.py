@@ -1,0 +1,112 @@
+"""`billing partners preview|invoice|parked|release|void` and `billing invoices explain`, as an operator types them."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+from typer.testing import CliRunner, Result
+
+from intake.cli import build
+from tests.conftest import MovedClock
+from tests.partners.run_kit import Firm, at
+
+Typed = Callable[..., Awaitable[Result]]
+NOW = at("2026-11-02 12:00")
+
+
+@pytest.fixture
+def firm(engine: AsyncEngine, clock: MovedClock, tmp_path: Path) -> Firm:
+    clock.time = NOW
+    return Firm(engine, clock, tmp_path)
+
+
+@pytest.fixture
+def typed(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Typed:
+    """Type a command; the business's time is 2 November 2026."""
+    moved = tmp_path / "clock"
+    moved.write_text(str(NOW.timestamp()))
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("BILLING_HOME", str(tmp_path))
+    monkeypatch.setenv("BILLING_SELLERS_FILE", str(tmp_path / "sellers.toml"))
+    monkeypatch.setenv("BILLING_CLOCK_FILE", str(moved))
+
+    async def run(*words: str, code: int = 0) -> Result:
+        result = await asyncio.to_thread(CliRunner().invoke, build("*"), list(words))
+        assert result.exit_code == code, result.output
+        return result
+
+    return run
+
+
+async def read(typed: Typed, *words: str, code: int = 0) -> Any:
+    return json.loads((await typed(*words, "--json", code=code)).stdout)
+
+
+async def test_preview_invoice_explain_void_and_anew(firm: Firm, typed: Typed, tmp_path: Path) -> None:
+    await firm.contract(contract_start_date=date(2026, 10, 1), monthly_flat_fee_cents=4_900, tax_percent=19)
+    await firm.use("2026-10-05 12:00", 12_345)
+    shown = (await typed("partners", "preview", "nw", "--period", "2026-10")).stdout
+    assert "12,345 requests ÷ 1,000 \N{MULTIPLICATION SIGN} 2.50 EUR = 30.86 EUR" in shown
+    assert "nothing was issued" in shown
+    seen = await read(typed, "partners", "preview", "nw", "--period", "2026-10")
+    assert (seen["document"]["total_minor"], seen["would_be_parked"], seen["running"]) == (9_503, False, False)
+    pdf = tmp_path / "draft.pdf"
+    await typed("partners", "preview", "nw", "--period", "2026-10", "--pdf", str(pdf))
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert (await read(typed, "partners", "preview", "nw"))["period"] == "2026-11"
+    dry = await read(typed, "partners", "invoice", "nw", "--period", "2026-10", "--dry-run")
+    assert (dry["status"], dry["number"], dry["total"]) == ("issued", None, 9_503)
+    assert await firm.numbers() == []
+    assert "would be issued" in (await typed("partners", "invoice", "nw", "--period", "2026-10", "--dry-run")).stdout
+    made = (await typed("partners", "invoice", "nw", "--period", "2026-10", "--who", "ada")).stdout
+    assert "2026-10 of nw is issued as API-202611-0001, over 95.03 EUR" in made
+    again = await typed("partners", "invoice", "nw", "--period", "2026-10", code=1)
+    assert "is invoiced already" in again.output
+    assert "it is issued already" in (await typed("partners", "preview", "nw", "--period", "2026-10")).stdout
+    told = (await typed("invoices", "explain", "API-202611-0001")).stdout
+    assert "49.00 EUR a month = 49.00 EUR" in told
+    assert "it comes to the very amounts that were issued" in told
+    explained = await read(typed, "invoices", "explain", "partner/nw/2026-10")
+    assert (explained["same"], explained["sums"]["total"]) == (True, 9_503)
+    assert (await typed("partners", "void", "nw", "--period", "2026-10", code=2)).output.startswith("--why is missing")
+    dropped = await typed("partners", "void", "nw", "--period", "2026-10", "--why", "wrong price", "--yes")
+    assert "which was issued, is void" in dropped.stdout
+    await typed("partners", "invoice", "nw", "--period", "2026-10")
+    assert await firm.numbers() == ["API-202611-0001", "API-202611-0002"]
+    audit = await firm.query("SELECT action, who FROM audit_log WHERE target = 'nw' ORDER BY id")
+    assert [row["action"] for row in audit] == ["partners.invoice", "partners.void", "partners.invoice"]
+    assert audit[0]["who"] == "ada"
+
+
+async def test_parked_and_released(firm: Firm, typed: Typed) -> None:
+    assert "no invoice waits" in (await typed("partners", "parked")).stdout
+    await firm.contract(contract_start_date=date(2026, 10, 1), included_units=9_000)
+    await firm.use("2026-10-05 12:00", 1_000)
+    made = await typed("partners", "invoice", "nw", "--period", "2026-10", code=1)
+    assert "2026-10 of nw is parked" in made.stdout
+    assert "zero: the total is 0 although there is usage" in made.stdout
+    assert "2026-10" in (await typed("partners", "parked")).stdout
+    (row,) = await read(typed, "partners", "parked", "nw")
+    assert (row["api_key_prefix"], row["name"], row["reasons"][0]["guard"]) == ("nw", "2026-10", "zero")
+    await firm.use("2026-10-06 12:00", 10_000)
+    dry = await read(typed, "partners", "release", "nw", "--period", "2026-10", "--why", "real", "--dry-run")
+    assert (dry["status"], dry["differs"], dry["parked_total"], dry["total"]) == ("issued", True, 0, 500)
+    done = (await typed("partners", "release", "nw", "--period", "2026-10", "--why", "real", "--yes")).stdout
+    assert "it was 0.00 EUR when it was parked, and comes to 5.00 EUR now" in done
+    assert await read(typed, "partners", "parked") == []
+    await typed("partners", "release", "nw", "--period", "2026-10", "--why", "real", code=1)
+
+
+async def test_what_cannot_be_is_said(firm: Firm, typed: Typed) -> None:
+    assert "there is no contract with nw" in (await typed("partners", "preview", "nw", code=1)).output
+    await firm.contract(contract_start_date=date(2026, 10, 1), currency="xyz")
+    broken = await typed("partners", "preview", "nw", code=1)
+    assert "currency: 'xyz' is no currency" in broken.output
+    await firm.execute("UPDATE api_partner_contracts SET currency = 'eur'")
+    assert "write its month" in (await typed("partners", "invoice", "nw", "--period", "now", code=1)).output
+    assert (await typed("invoices", "explain", "API-1", code=1)).output
