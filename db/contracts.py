@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.contract_synonyms import as_ours
 from db.ledger import hash63
 from db.models.partners import ApiPartnerContract
 
@@ -27,13 +28,13 @@ async def hold(conn: AsyncConnection, prefix: str) -> None:
 
 
 async def versions(conn: AsyncConnection, prefix: str) -> list[Row]:
-    """The versions of a contract as they were written, by the day from which they hold; none: there is no such one."""
+    """The versions of a contract in our words, by the day from which they hold; none: there is no such one."""
     rows = await conn.execute(
         select(ApiPartnerContract)
         .where(ApiPartnerContract.api_key_prefix == prefix)
         .order_by(ApiPartnerContract.valid_from, ApiPartnerContract.version)
     )
-    return [dict(row) for row in rows.mappings()]
+    return [as_ours(row) for row in rows.mappings()]
 
 
 async def versions_of(conn: AsyncConnection, wanted: Collection[str]) -> dict[str, list[Row]]:
@@ -45,7 +46,7 @@ async def versions_of(conn: AsyncConnection, wanted: Collection[str]) -> dict[st
     )
     found: dict[str, list[Row]] = defaultdict(list)
     for row in rows.mappings():
-        found[row["api_key_prefix"]].append(dict(row))
+        found[row["api_key_prefix"]].append(as_ours(row))
     return dict(found)
 
 
@@ -61,7 +62,7 @@ _CURRENT = text(
 async def current(conn: AsyncConnection, prefix: str, on: date) -> Row | None:
     """The version that holds on a day of the contract's time zone; before all of them the first. None: no contract."""
     row = (await conn.execute(_CURRENT, {"prefix": prefix, "on": on})).mappings().first()
-    return None if row is None else dict(row)
+    return None if row is None else as_ours(row)
 
 
 async def prefixes(conn: AsyncConnection, *, after: str = "", limit: int | None = None) -> list[str]:
@@ -88,11 +89,11 @@ async def add_version(conn: AsyncConnection, values: Mapping[str, Any], *, now: 
         .returning(*_TABLE.c)
     )
     made = row.mappings().first()
-    return None if made is None else dict(made)
+    return None if made is None else as_ours(made)
 
 
 async def correct(conn: AsyncConnection, contract_id: int, values: Mapping[str, Any]) -> None:
-    """Write a version anew. The database refuses terms by which an invoice was issued (migration 0005)."""
+    """Write these columns of a version anew. The database refuses terms by which an invoice was issued."""
     await conn.execute(update(ApiPartnerContract).where(ApiPartnerContract.id == contract_id).values(**values))
 
 

@@ -10,6 +10,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Text
 
+from db.contract_synonyms import as_ours
+
 Row = Mapping[str, Any]
 
 _LIMITED = text(
@@ -23,7 +25,8 @@ _LIMITED = text(
 
 async def limited(conn: AsyncConnection) -> list[Row]:
     """All versions of the contracts that ever had a monthly limit, by partner and day."""
-    return [dict(row) for row in (await conn.execute(_LIMITED)).mappings()]
+    rows = await conn.execute(_LIMITED)
+    return [as_ours(row) for row in rows.mappings()]
 
 
 # A day's sum is counted whole where the month begins or ends within it: this is never less than what was used.

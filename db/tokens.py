@@ -58,7 +58,7 @@ _FIND = text(
            c.valid_from, c.timezone, c.rate_limit_per_minute
     FROM api_tokens t LEFT JOIN LATERAL (
         SELECT valid_from, timezone, rate_limit_per_minute FROM api_partner_contracts
-        WHERE api_key_prefix = t.api_key_prefix AND status <> 'draft'
+        WHERE api_key_prefix = t.api_key_prefix AND lower(status) NOT IN ('draft', 'pending')
           AND valid_from <= (CAST(:now AS timestamptz) AT TIME ZONE 'UTC')::date + 1
         ORDER BY valid_from DESC LIMIT 4
     ) c ON true
@@ -76,7 +76,7 @@ async def find(conn: AsyncConnection, digests: Sequence[str], now: datetime) -> 
             continue
         limit = None
         if row.valid_from is not None and row.valid_from <= _today(row.timezone, now):
-            limit = row.rate_limit_per_minute
+            limit = row.rate_limit_per_minute or None
             settled.add(row.sha256)
         found[row.sha256] = Access(
             row.id, row.api_key_prefix, frozenset(row.scopes), row.expires_at, row.revoked_at is not None, limit

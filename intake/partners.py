@@ -15,7 +15,7 @@ from intake.overview import jsonable, without_secrets
 from jobs.invoices.sellers import Sellers, sellers_from
 from jobs.partners import contract_words as words
 from jobs.partners.contract_versions import disagreements, holding, newest, next_period
-from jobs.partners.contracts import Contract, read, written
+from jobs.partners.contracts import Contract, read, unused, written
 from jobs.rules.billing_periods import local_day
 from jobs.rules.months import month_of
 from worker.errors import Refused
@@ -66,9 +66,16 @@ class Seen:
         ]
         return found or disagreements(self.known)
 
+    def unused(self) -> list[str]:
+        """Prices that are never charged, each with its version where there are several."""
+        several = len(self.rows) > 1
+        return [f"version {one.version}: {line}" if several else line for one in self.known for line in unused(one)]
+
     def next_invoice(self, settled: Settled | None) -> tuple[str | None, date | None]:
         """The period that is invoiced next, and the day on which it can be; None: none is, as it stands."""
         if self.whole is None or self.wrong_by_id or self.whole.status in {"draft", "paused"}:
+            return None, None
+        if self.whole.status == "ended" and self.whole.contract_end_date is None:
             return None, None
         period = next_period(self.known, settled.period_end if settled else None)
         return (period.name, period.after) if period else (None, None)
@@ -95,6 +102,7 @@ def _row(seen: Seen, settled: Settled | None) -> dict[str, Any]:
         "next_invoice_on": on,
         "invoiced_until": settled.period_end if settled else None,
         "wrong": seen.wrong(),
+        "unused": seen.unused(),
     }
 
 
@@ -156,6 +164,7 @@ def _version(seen: Seen, row: Mapping[str, Any]) -> dict[str, Any]:
         "price": words.price(contract) if contract else "",
         "billing": words.billing(contract) if contract else "",
         "wrong": seen.wrong_by_id.get(row["id"], []),
+        "unused": unused(contract) if contract else [],
         "fields": written(contract) if contract else {},
         "created_at": row["created_at"],
         "created_by": row["created_by"],

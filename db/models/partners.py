@@ -9,12 +9,14 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import BigInteger, Text
 
+from db.contract_synonyms import check
 from db.models.base import Base
 
 
 class ApiPartnerContract(Base):
     """One version of a partner's contract: what is agreed from `valid_from` until the next version's.
 
+    Words may be written otherwise than here (`annual`, `NET30`): `db.contracts` reads ours (`db.contract_synonyms`).
     A new price is a new row. What an issued invoice was reckoned by is not changed any more: a trigger refuses it
     (migration 0005). Money is minor units of `currency`.
     """
@@ -22,12 +24,10 @@ class ApiPartnerContract(Base):
     __tablename__ = "api_partner_contracts"
     __table_args__ = (
         CheckConstraint("api_key_prefix ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'", name="api_key_prefix"),
-        CheckConstraint("pricing_model IN ('flat','per_deed','per_request','hybrid','tiered')", name="pricing_model"),
-        CheckConstraint("billing_cycle IN ('monthly','quarterly','yearly')", name="billing_cycle"),
-        CheckConstraint(
-            "payment_terms IN ('immediate','net_15','net_30','net_60','end_of_month')", name="payment_terms"
-        ),
-        CheckConstraint("status IN ('draft','active','paused','ended')", name="status"),
+        CheckConstraint(check("pricing_model"), name="pricing_model"),
+        CheckConstraint(check("billing_cycle"), name="billing_cycle"),
+        CheckConstraint(check("payment_terms"), name="payment_terms"),
+        CheckConstraint(check("status"), name="status"),
         CheckConstraint("tier_mode IN ('graduated','volume')", name="tier_mode"),
         CheckConstraint("package_rounding IN ('exact','up','down')", name="package_rounding"),
         CheckConstraint("package_size >= 1", name="package_size"),

@@ -26,6 +26,9 @@ TOO_MANY = 429
 LOOKED_FOR_ON = 2
 """The day of the month on which the month before is over in every time zone, and its last usage was reported."""
 
+NOON, LATEST = 12, 12 * 3600
+"""The first deed of a day is at noon (UTC), so that no zone's day is without any; others up to 12 hours around it."""
+
 REQUEST, DEED = "api.request", "deed.created"
 
 
@@ -143,9 +146,9 @@ def used(partner: ApiPartner, seed: int, day: date) -> list[Json]:
         {
             "event_type": DEED,
             "resource_id": f"deed_{chance.randrange(10**6):06}",
-            "occurred_at": midnight + timedelta(seconds=chance.randrange(86_400)),
+            "occurred_at": midnight + timedelta(hours=NOON, seconds=chance.randrange(-LATEST, LATEST) if number else 0),
         }
-        for _ in range(chance.randint(min(1, partner.deeds), partner.deeds))
+        for number in range(chance.randint(min(1, partner.deeds), partner.deeds))
     ]
     return [
         row | {"idempotency_key": f"{day}/{number}", "occurred_at": row["occurred_at"].isoformat()}
@@ -175,15 +178,15 @@ class ApiPartners:
     seed: int
     stopping: threading.Event
     desk: Desk
-    reported: int = 0
-    """Rows of usage."""
+    start: int = 0
+    """When they came under contract (seconds since 1970)."""
 
     _keys: dict[str, str] = field(default_factory=dict[str, str])
     _client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=TIMEOUT))
 
     def agree(self, start: int) -> None:
         """Write the contracts, valid from the day of `start` (seconds since 1970), and have keys made."""
-        first = datetime.fromtimestamp(start, UTC).date()
+        self.start, first = start, datetime.fromtimestamp(start, UTC).date()
         for partner in API_PARTNERS:
             fields = {"api_key_prefix": partner.prefix, "contract_start_date": first.isoformat(), **partner.terms}
             self._operator("/admin/partners", fields)
@@ -203,7 +206,6 @@ class ApiPartners:
         rows = used(partner, self.seed, day)
         if rows:
             self._post(f"{self.public}/usage/events", rows, self._keys[partner.prefix])
-            self.reported += len(rows)
 
     def _pay(self, now: datetime) -> None:
         """Transfers come in; finance records them."""

@@ -160,11 +160,7 @@ class Demo:
     def _summary(self, director: Director, chaos: Chaos | None) -> int:
         if chaos is not None:
             chaos.calm()
-        differences = [
-            *director.compare(),
-            *director.ledger.partners(self.wishes.seed, self.start, director.now),
-            *director.ledger.in_mailbox(self.site.mailbox),
-        ]
+        differences = [*director.compare(), *director.ledger.in_mailbox(self.site.mailbox)]
         told = summary.outcome(
             director.ledger,
             director.story,

@@ -202,6 +202,8 @@ class Director:
         """Lay the books side by side, once everything is delivered and applied."""
         self.drain()
         found = self.ledger.differences(self.stripe.get("/_sim/books"), self.now, self.heard)
+        if self.partners is not None:
+            found += self.ledger.partners(self.partners.seed, self.partners.start, self.now)
         self.different = len(found)
         return found
 

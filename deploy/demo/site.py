@@ -179,7 +179,7 @@ def environment(
             "STRIPE_API_BASE": simulator,
             "BILLING_CLOCK_FILE": str(site.clock),
             "MAIL_URL": f"maildir://{site.mailbox}",
-            "STORAGE_URL": f"file://{site.home.path / 'files'}",
+            "STORAGE_URL": f"file://{site.home.path / 'documents'}",
             "LOG_FORMAT": wished.log_format,
             "LOG_LEVEL": wished.log_level,
         }

@@ -41,6 +41,9 @@ class Partner(BaseModel):
     next_invoice_on: date | None
     invoiced_until: datetime | None
     wrong: Annotated[list[str], Field(description="What makes no sense, and so cannot be invoiced.")]
+    unused: Annotated[
+        list[str], Field(description="Prices that the model never charges; invoices go out all the same.")
+    ]
     used_units: Annotated[Units, Field(description="Billable units of this month so far.")]
     parked_periods: int
 
@@ -61,6 +64,7 @@ class Version(BaseModel):
     price: str
     billing: str
     wrong: list[str]
+    unused: list[str]
     fields: Annotated[dict[str, Any], Field(description="What was agreed; what is not here has its default.")]
     created_at: datetime | None
     created_by: str | None

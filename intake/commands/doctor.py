@@ -38,8 +38,8 @@ from worker.errors import Refused, TryLater
 from worker.settings import ConfigurationError, Settings, StripeMode, load_settings
 from worker.telemetry import redact
 
-OLDEST_POSTGRES = 140000
-"""`server_version_num` of PostgreSQL 14, the oldest that still gets fixes: https://www.postgresql.org/support/versioning/."""
+OLDEST_POSTGRES = 150000
+"""`server_version_num` of PostgreSQL 15, the first with unique indexes for which two NULLs are the same."""
 
 SKEW_LIMIT = timedelta(seconds=5)
 """Of the 300 s that a signature is valid; leases are on the database's clock and do not mind."""
@@ -128,7 +128,7 @@ async def _database_answers(engine: AsyncEngine) -> list[Check]:
     return [
         _ok("database", f"PostgreSQL {version}")
         if number >= OLDEST_POSTGRES
-        else _failed("database", f"PostgreSQL {version}", "use PostgreSQL 14 or newer"),
+        else _failed("database", f"PostgreSQL {version}", "use PostgreSQL 15 or newer"),
         _ok("schema", f"revision {known}")
         if known == wanted
         else _failed("schema", f"revision {known or 'none'}, and this code needs {wanted}", "run `billing migrate`"),

@@ -1,4 +1,4 @@
-"""`billing invoices explain`: each cent of a partner's invoice is reckoned again from what was frozen with it."""
+"""`billing invoices explain`: each cent of an invoice for usage is reckoned again from what was frozen with it."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +26,9 @@ def explain(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Reckon a partner's invoice again, from what was frozen with it, and show every line's arithmetic.
+    """Reckon an invoice for usage again, from what was frozen with it, and show every line's arithmetic.
+
+    A partner's, or what a subscriber used beyond the plan.
 
     Exits 1 when it does not come to the amounts that were issued, or what was frozen was changed.
 
@@ -58,7 +60,7 @@ def _page(page: Console, found: "Explained") -> None:
 
     frozen = found.frozen
     page.print(Text(f"{found.number}: {frozen.prefix}, {frozen.name}", style="bold"))
-    page.print(Text(f"contract versions {found.row.contract_ids}; {frozen.rounding}", style="dim"))
+    page.print(Text(f"{found.terms}; {frozen.rounding}", style="dim"))
     for number, part in enumerate(frozen.parts, 1):
         used = ", ".join(f"{units} {name}" for name, units in part.usage.items()) or "no usage"
         page.print(

@@ -45,6 +45,8 @@ def listing(page: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         for line in row["wrong"]:
             page.print(Text.assemble((render.safe(row["api_key_prefix"]), "bold"), ": ", (render.safe(line), "red")))
+        for line in row["unused"]:
+            page.print(Text.assemble((render.safe(row["api_key_prefix"]), "bold"), ": ", (render.safe(line), "dim")))
         if row["parked_periods"]:
             said = f"{row['parked_periods']} parked: billing partners parked"
             page.print(Text.assemble((render.safe(row["api_key_prefix"]), "bold"), ": ", (said, "yellow")))
@@ -67,6 +69,7 @@ def story_page(page: Console, told: Mapping[str, Any]) -> None:
         )
     )
     render.section(page, "What is wrong", [render.text(line, "red") for line in told["wrong"]])
+    render.section(page, "What is not charged", [render.text(line, "yellow") for line in told["unused"]])
     render.section(page, "Versions", [_version(one) for one in told["terms"]])
     render.section(page, f"Used in {told['used_month']}", [_used(one) for one in told["used"]])
     render.section(page, "Periods", [_period(one) for one in told["periods"]])

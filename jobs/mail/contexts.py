@@ -317,7 +317,10 @@ class Usage100(_Usage, frozen=True, kw_only=True):
 
 
 class InvoiceParked(_Data, frozen=True, kw_only=True):
-    """To operators: a partner's invoice waits for one of them, for `reasons`; `month` is the first of its period."""
+    """To operators: an invoice for usage waits for one of them, for `reasons`; `month` is the first of its period.
+
+    `partner` is a prefix of API keys, or `user:17` for what a subscriber used beyond the plan.
+    """
 
     partner: str
     company: str | None = None
@@ -325,6 +328,17 @@ class InvoiceParked(_Data, frozen=True, kw_only=True):
     amount: Amount | None = None
     reasons: list[str]
     link: Link | None = None
+
+    @property
+    def customer(self) -> str | None:
+        """The subscriber's id; None for a partner: no prefix of API keys holds a colon."""
+        kind, _, user = self.partner.rpartition(":")
+        return user if kind == "user" else None
+
+    @property
+    def orders(self) -> str:
+        """The group of commands that releases or drops it."""
+        return "billing partners" if self.customer is None else "billing usage overage"
 
 
 class Totals(_Data, frozen=True, kw_only=True):

@@ -314,6 +314,14 @@ SAMPLES: Mapping[str, tuple[Context, ...]] = MappingProxyType(
                 month="2026-02",
                 reasons=["currency: 'xyz' is no currency that Stripe can be paid in", "tiers: are missing"],
             ),
+            c.InvoiceParked(
+                partner="user:17",
+                company="Ada GmbH",
+                month="2026-02",
+                amount=Amount(4_900, "eur"),
+                reasons=["the customer was deleted at Stripe: release it if it is still to be charged, or void it"],
+                link=PAGE,
+            ),
         ),
         "reconciliation_report": (
             _books(

@@ -12,7 +12,7 @@ from db.contracts import Settled
 from db.operators.actions import Actor, NotAllowedError, UnknownIdsError, write_audit
 from jobs.invoices.sellers import Sellers
 from jobs.partners.contract_versions import disagreements, holding, newest
-from jobs.partners.contracts import FIELDS, KEPT, OF_THE_VERSION, Contract, columns, read, written
+from jobs.partners.contracts import FIELDS, KEPT, OF_THE_VERSION, Contract, columns, read, typed, written
 from jobs.rules.billing_periods import local_day, midnight
 from worker.deps import Tx
 from worker.errors import Refused
@@ -182,7 +182,7 @@ async def change(
     whole = newest(known)
     base = holding(known, _day(on) or whole.valid_from)
     standing = {name: getattr(whole, name) for name in _STANDING}
-    contract = _read({**written(base), **standing, **given, "valid_from": on}, given, sellers)
+    contract = _read({**written(base), **standing, **given, "valid_from": on}, given, sellers, base)
     wrong = _moved(whole, contract, *_STANDING)
     settled = await _settled(tx, prefix)
     wrong += _free(settled, "valid_from", contract.valid_from, contract.timezone)
@@ -217,11 +217,13 @@ def _day(on: str | date) -> date | None:
         return None
 
 
-def _read(raw: Mapping[str, Any], given: Mapping[str, Any], sellers: Sellers | None) -> Contract:
-    """Read a whole version of which a part was given. Raises Refused with all mistakes."""
+def _read(
+    raw: Mapping[str, Any], given: Mapping[str, Any], sellers: Sellers | None, base: Contract | None = None
+) -> Contract:
+    """Read a whole version of which a part was given, the rest from `base`. Raises Refused with all mistakes."""
     wrong = _foreign(given)
     try:
-        contract = read(raw, sellers)
+        contract = typed(raw, sellers, base=base)
     except Refused as refused:
         raise Refused("\n".join([*wrong, *refused.reason.splitlines()])) from None
     _raise(wrong)
@@ -246,7 +248,7 @@ async def correct(
     row = _meant(rows, prefix, version, tx.now)
     alone = len(rows) == 1 and row["valid_from"] == row["contract_start_date"] and "contract_start_date" in given
     moved = {"valid_from": None} if alone else {}
-    contract = _read({**_plain(row), **moved, **given}, given, sellers)
+    contract = _read({**_plain(row), **moved, **given}, given, sellers, next(iter(_readable([row])), None))
     before = _written_row(row)
     changed = _differences(before, written(contract))
     if not changed:
@@ -266,7 +268,8 @@ async def correct(
     if changed.keys() & whole.keys():
         after = [msgspec.structs.replace(one, **whole) for one in after]
     _raise([*wrong, *_whole(known, after, settled)])
-    await contracts.correct(tx.conn, row["id"], columns(contract))
+    plain = columns(contract)
+    await contracts.correct(tx.conn, row["id"], {name: plain[name] for name in changed})
     if changed.keys() & whole.keys():
         await _set_whole(tx, prefix, contract)
     details = {"version": row["version"], "changed": changed}

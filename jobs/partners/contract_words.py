@@ -98,7 +98,9 @@ def _usage(contract: Contract) -> list[str]:
         return []
     deeds = f"{money(c.per_deed_price_cents, c.currency)} per deed"
     last = deeds if model == "per_deed" else _tiers(c) if uses_tiers(terms(c)) else _requests(c)
-    said = [deeds] if model == "hybrid" else []
+    said = [deeds] if model == "hybrid" and c.per_deed_price_cents else []
+    if said and not (c.tiers or c.per_1000_requests_cents):
+        return said  # the fee pays for the requests
     if c.included_units:
         included = f"{_many(c.included_units, _COUNTED[model])} included"
         return [*said, included if c.monthly_flat_fee_cents else f"{included} each month", f"then {last}"]

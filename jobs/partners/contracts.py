@@ -1,6 +1,6 @@
 """A partner's contract is read as it was agreed, or each thing that does not make sense is told in words."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -9,13 +9,13 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from db.contract_synonyms import WORDS, ours
 from jobs.invoices.codes import CURRENCIES
 from jobs.invoices.document import Address, Party, TaxId
 from jobs.invoices.sellers import Sellers
 from jobs.partners import contract_fields as fields
 from jobs.partners.contract_fields import ContractTier, Reader, WrongError
 from jobs.rules import pricing
-from jobs.rules.billing_periods import MONTHS
 from worker.errors import Refused
 
 PricingModel: TypeAlias = Literal["flat", "per_deed", "per_request", "hybrid", "tiered"]
@@ -91,6 +91,12 @@ def _at(value: Any, _: str) -> datetime:
     return value if isinstance(value, datetime) else datetime.fromisoformat(value)
 
 
+def _word(column: str) -> Reader:
+    """One of our words, or what is commonly said for it: `annual`, `NET30`."""
+    one_of = fields.choice(*WORDS[column])
+    return lambda value, code: one_of(ours(column, value), code)
+
+
 _LINE, _MINOR = fields.text(200), fields.amount
 
 # In the order in which mistakes are told; the currency is known before the amounts.
@@ -103,7 +109,7 @@ FIELDS: Mapping[str, _Field] = {
     "contract_end_date": _Field(fields.day),
     "valid_from": _Field(fields.day),
     "pricing_model": _Field(
-        fields.choice("flat", "per_deed", "per_request", "hybrid", "tiered"),
+        _word("pricing_model"),
         "flat, per_deed, per_request, hybrid or tiered",
     ),
     "monthly_flat_fee_cents": _Field(_MINOR),
@@ -118,12 +124,12 @@ FIELDS: Mapping[str, _Field] = {
     "cap_cents": _Field(_MINOR),
     "discount_percent": _Field(fields.percent),
     "deed_events": _Field(fields.patterns),
-    "billing_cycle": _Field(fields.choice(*MONTHS)),
-    "payment_terms": _Field(fields.choice("immediate", "net_15", "net_30", "net_60", "end_of_month")),
+    "billing_cycle": _Field(_word("billing_cycle")),
+    "payment_terms": _Field(_word("payment_terms")),
     "payment_method": _Field(_LINE),
     "monthly_request_limit": _Field(fields.count(1)),
     "rate_limit_per_minute": _Field(fields.count(1)),
-    "status": _Field(fields.choice("draft", "active", "paused", "ended")),
+    "status": _Field(_word("status")),
     "tax_name": _Field(_LINE),
     "tax_percent": _Field(fields.percent),
     "reverse_charge": _Field(fields.switch),
@@ -236,22 +242,40 @@ _STAND_IN: Mapping[str, Any] = {
 """What stands for fields that could not be read, while what others say is looked at."""
 
 
-def read(raw: Mapping[str, Any], sellers: Sellers | None = None) -> Contract:
-    """A version of a contract from a row, a file or a request; what is left out has the table's default.
-
-    Amounts are whole minor units, or major ones with the currency (`"2.50 EUR"`); numbers may be written as texts.
-    Given `sellers`, the contract's seller must be one of them. Raises Refused with a line for each mistake, which names
-    the field and the fix.
-    """
+def _read(raw: Mapping[str, Any], sellers: Sellers | None, look: Callable[[pricing.Terms], list[str]]) -> Contract:
+    """A version; `look` tells what is wrong with its prices. Raises Refused."""
     values, wrong = _read_fields(raw)
     contract = Contract(**{**_STAND_IN, **values})
     found = [line for lines in wrong.values() for line in lines]
     found += _crossed(contract, wrong, sellers)
     if not wrong.keys() & _OF_THE_PRICE:
-        found += pricing.problems(terms(contract))
+        found += look(terms(contract))
     if found:
         raise Refused("\n".join(found))
     return contract
+
+
+def read(raw: Mapping[str, Any], sellers: Sellers | None = None) -> Contract:
+    """A version of a contract from a row, a file or a request; what is left out has the table's default.
+
+    Amounts are whole minor units, or major ones with the currency (`"2.50 EUR"`); numbers may be written as texts.
+    Given `sellers`, the contract's seller must be one of them. A price that the model never charges is let stand, as
+    rows have it (`unused` tells of it). Raises Refused with a line for each mistake, which names the field and the fix.
+    """
+    return _read(raw, sellers, pricing.problems)
+
+
+def typed(raw: Mapping[str, Any], sellers: Sellers | None = None, *, base: Contract | None = None) -> Contract:
+    """A version that somebody writes now: as `read`, but a price that is never charged is a mistake too.
+
+    What `base`, the version that it is made from, has of that already is let stand. Raises Refused with all mistakes.
+    """
+    standing = frozenset(unused(base)) if base is not None else frozenset[str]()
+
+    def look(prices: pricing.Terms) -> list[str]:
+        return [*pricing.problems(prices), *(line for line in pricing.unused(prices) if line not in standing)]
+
+    return _read(raw, sellers, look)
 
 
 def mistakes(raw: Mapping[str, Any], sellers: Sellers | None = None) -> list[str]:
@@ -261,6 +285,11 @@ def mistakes(raw: Mapping[str, Any], sellers: Sellers | None = None) -> list[str
     except Refused as refused:
         return refused.reason.splitlines()
     return []
+
+
+def unused(contract: Contract) -> list[str]:
+    """Prices that are never charged, and usage that has none: each with its field and the fix."""
+    return pricing.unused(terms(contract))
 
 
 def terms(contract: Contract) -> pricing.Terms:

@@ -60,7 +60,7 @@ def _line(line: pricing.RatedLine, words: LineWords, month: date, shown: Shown |
         amount_minor=line.amount,
         quantity=line.quantity if whole else None,
         unit_price_minor=line.unit_price if whole else None,
-        unit=words.unit(line.unit) if whole else None,
+        unit=words.unit(line.unit) if whole and line.quantity != 1 else None,  # our words are plurals
         details=words.details(line),
         period=shown,
     )

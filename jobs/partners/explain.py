@@ -37,11 +37,20 @@ class Explained:
     sums: list[str]
     differences: list[str]
 
+    @property
+    def terms(self) -> str:
+        """By what it was reckoned: the ids of versions of a contract, or those of a subscriber's plans."""
+        if self.row.user_id is None:
+            return f"contract versions {self.row.contract_ids}"
+        ids = {number for part in self.frozen.parts for number in part.contract["plan"]["ids"]}
+        return f"plans {sorted(ids)}"
+
     def json(self) -> dict[str, Any]:
         """As it is printed for machines. Amounts are minor units."""
         return {
             "number": self.number,
-            "partner": self.frozen.prefix,
+            "partner": self.row.api_key_prefix,
+            "user_id": self.row.user_id,
             "period": self.frozen.name,
             "currency": self.frozen.currency,
             "rounding": self.frozen.rounding,
@@ -60,11 +69,11 @@ class Explained:
 
 
 async def explained(tx: Tx, invoice_id: int) -> Explained:
-    """Reckon an invoice of ours again. Raises Refused when it is not for a partner's period of usage."""
+    """Reckon an invoice of ours again, a partner's or a subscriber's. Raises Refused when it is not for usage."""
     row = await usage_invoices.of_invoice(tx.conn, invoice_id)
     issued = [one for one in await documents.of_invoice(tx.conn, invoice_id=invoice_id) if one.copy_of is None]
-    if row is None or row.input is None or row.api_key_prefix is None or not issued:
-        raise Refused(f"invoice {invoice_id} is for no partner's usage: nothing was frozen with it")
+    if row is None or row.input is None or not issued:
+        raise Refused(f"invoice {invoice_id} is for nobody's usage: nothing was frozen with it")
     says = msgspec.convert(issued[0].content, Document)
     return reckon(row, says)
 

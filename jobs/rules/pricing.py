@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from jobs.rules.pricing_cliffs import cliffs, flags
-from jobs.rules.pricing_problems import problems
+from jobs.rules.pricing_problems import problems, unused
 from jobs.rules.pricing_shares import Stretch, checked, fees, runs, seconds
 from jobs.rules.pricing_terms import DEED_EVENTS, Kind, Model, Part, Rated, RatedLine, Terms, Tier, is_deed
 from jobs.rules.pricing_usage import billed_units, usage_lines, usage_terms
@@ -36,6 +36,7 @@ __all__ = [
     "quote",
     "rate",
     "text",
+    "unused",
 ]
 
 ROUNDING = "half-away-from-zero, once per line, 2026-11"

@@ -13,19 +13,27 @@ WHOLE = 100
 
 
 def problems(terms: Terms) -> list[str]:
-    """All that is wrong with a version's prices, each with its field and what to write; none when all is well.
+    """Why a version's prices cannot be charged, each with its field and what to write; none when all is well.
 
-    Fields have the names of the contract's columns.
+    Fields have the names of the contract's columns. What can be charged, but is odd, is told by `unused`.
     """
     return [
         *_currency(terms),
         *_bounds(terms),
         *_needed(terms),
-        *_unused(terms),
         *_tiers(terms),
         *_limits(terms),
         *_patterns(terms),
     ]
+
+
+def unused(terms: Terms) -> list[str]:
+    """Prices that the model never charges, and usage that a hybrid has no price for: each with its field and the fix.
+
+    The amount can be reckoned all the same. Whoever types such terms meant something else; in a row that is there
+    already, the price is simply not charged.
+    """
+    return [*_unpriced(terms), *_unused(terms)]
 
 
 def _currency(terms: Terms) -> Iterator[str]:
@@ -63,20 +71,38 @@ def _bounds(terms: Terms) -> Iterator[str]:
 def _needed(terms: Terms) -> Iterator[str]:
     if terms.model == "flat" and not terms.monthly_flat_fee:
         yield "monthly_flat_fee_cents is 0, and a flat contract charges nothing else: write the fee of a month"
-    if terms.model in {"per_deed", "hybrid"} and not terms.per_deed_price:
-        yield f"per_deed_price_cents is 0, so that a {terms.model} contract gives deeds away: write what one costs"
+    if terms.model == "per_deed" and not terms.per_deed_price:
+        yield "per_deed_price_cents is 0, so that a per_deed contract gives deeds away: write what one costs"
     if terms.model == "per_request" and not terms.per_1000_requests:
         yield (
             "per_1000_requests_cents is 0, so that a per_request contract gives requests away:"
             f" write what {terms.package_size} cost"
         )
-    if terms.model == "hybrid" and not (terms.per_1000_requests or terms.tiers):
+    if terms.model == "hybrid" and not (terms.per_deed_price or terms.per_1000_requests or terms.tiers):
         yield (
-            f"per_1000_requests_cents is 0, so that a hybrid contract gives requests away: write what"
-            f" {terms.package_size} cost, or give tiers, or choose per_deed"
+            "per_deed_price_cents and per_1000_requests_cents are 0, so that a hybrid contract gives all usage away:"
+            " write what a deed costs, or what requests do, or choose flat"
         )
     if terms.model == "tiered" and not terms.tiers:
-        yield 'tiers: there are none: write at least one, such as {"up_to": null, "unit_price_cents": "0.5"}'
+        priced = ", or choose per_request, which charges per_1000_requests_cents" if terms.per_1000_requests else ""
+        yield f'tiers: there are none: write at least one, such as {{"up_to": null, "unit_price_cents": "0.5"}}{priced}'
+
+
+def _unpriced(terms: Terms) -> Iterator[str]:
+    """In a hybrid with a fee it pays for what has no price; without one, that is given away."""
+    if terms.model != "hybrid" or terms.monthly_flat_fee:
+        return
+    requests = bool(terms.per_1000_requests or terms.tiers)
+    if requests and not terms.per_deed_price:
+        yield (
+            "per_deed_price_cents is 0, and there is no monthly_flat_fee_cents, so that a hybrid contract gives deeds"
+            " away: write what one costs, or a fee"
+        )
+    if terms.per_deed_price and not requests:
+        yield (
+            "per_1000_requests_cents is 0, and there is no monthly_flat_fee_cents, so that a hybrid contract gives"
+            f" requests away: write what {terms.package_size} cost, or give tiers, or a fee, or choose per_deed"
+        )
 
 
 def _unused(terms: Terms) -> Iterator[str]:

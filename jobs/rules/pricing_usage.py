@@ -11,10 +11,13 @@ from jobs.rules.pricing_terms import RatedLine, Terms, Tier, is_deed, uses_tiers
 
 
 def usage_terms(terms: Terms) -> Hashable:
-    """All by which usage is priced: versions that agree in it count their units together."""
+    """All by which usage is priced: versions that agree in it count their units together, whatever is never charged."""
     t = terms
-    packages = (t.package_size, t.package_rounding, t.included_units)
-    return (t.model, t.per_deed_price, t.per_1000_requests, t.tiers, t.tier_mode, packages, t.deed_events)
+    by_tier = uses_tiers(t)
+    deeds = (t.per_deed_price, t.deed_events) if t.model in {"per_deed", "hybrid"} else ()
+    tiers = (t.tiers, t.tier_mode) if by_tier else ()
+    packages = (t.per_1000_requests, t.package_size, t.package_rounding)
+    return (t.model, t.included_units, deeds, tiers, () if by_tier or t.model in {"flat", "per_deed"} else packages)
 
 
 def told(value: Fraction) -> str:

@@ -119,6 +119,8 @@ def test_a_stranger_s_text_stays_text(name: str) -> None:
     facts = msgspec.to_builtins(SAMPLES[name][0])
     if name == "reconciliation_report":
         facts["differences"][0]["name"] = evil
+    elif name == "invoice_parked":
+        facts["company"] = evil
     else:
         facts["name"] = evil
     letter = rendered(name, facts)

@@ -151,8 +151,9 @@ async def test_the_dashboard_shows_contracts_and_has_a_say(admin: Door, engine: 
         )
         await conn.execute(
             text(
-                "INSERT INTO api_partner_contracts (api_key_prefix, company, pricing_model, contract_start_date)"
-                " VALUES ('bad', 'Bad', 'flat', '2026-01-01')"
+                "INSERT INTO api_partner_contracts (api_key_prefix, company, pricing_model, contract_start_date,"
+                " monthly_flat_fee_cents, per_deed_price_cents) VALUES ('bad', 'Bad', 'flat', '2026-01-01', 0, 0),"
+                " ('idle', 'Idle', 'flat', '2026-01-01', 100, 5)"
             )
         )
     listed = (await admin.get("/partners")).text
@@ -162,6 +163,9 @@ async def test_the_dashboard_shows_contracts_and_has_a_say(admin: Door, engine: 
     for words in ("comes to nothing", "2026-10", "nw_live_ab…yz", "holds today", "DE1", "0.25 each, 100 once"):
         assert words in page
     assert "monthly_flat_fee_cents is 0" in (await admin.get("/partners/bad")).text
+    idle = "per_deed_price_cents: a flat contract never charges it"
+    assert idle in listed
+    assert idle in (await admin.get("/partners/idle")).text
     assert (await admin.get("/partners/nobody")).status_code == 404
     done = await admin.post("/partners/nw_live/pause", data={"csrf": csrf, "why": "talks"})
     assert (done.status_code, done.headers["location"]) == (303, "/partners/nw_live?said=pause%3A+done")
@@ -174,7 +178,7 @@ async def test_the_dashboard_shows_contracts_and_has_a_say(admin: Door, engine: 
     ended = await admin.post("/partners/nw_live/end", data={"csrf": csrf, "why": "x", "on": "2026-12-31"})
     assert ended.status_code == 303
     found = {one["api_key_prefix"]: one["status"] for one in await rows(engine, "api_partner_contracts")}
-    assert found == {"nw_live": "ended", "bad": "active"}
+    assert found == {"nw_live": "ended", "bad": "active", "idle": "active"}
 
 
 async def test_the_api_is_told_of(admin: Door) -> None:

@@ -94,7 +94,7 @@ async def test_a_contract_from_its_first_day_to_its_last(billing: Billing, engin
 
 async def test_all_mistakes_are_told_at_once(billing: Billing, engine: AsyncEngine) -> None:
     result = await billing(
-        *("add", "nw live", "--model", "per-request", "--per-1000", "2.50", "--currency", "euro"),
+        *("add", "nw live", "--model", "per-requst", "--per-1000", "2.50", "--currency", "euro"),
         *("--set", "time_zone=Berlin", "--set", "tax_percent=190"),
     )
     assert result.exit_code == 2

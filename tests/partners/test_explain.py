@@ -116,7 +116,7 @@ async def test_the_database_keeps_what_was_frozen(firm: Firm) -> None:
 
 async def test_others_are_refused(firm: Firm) -> None:
     by_hand = await firm.issue()
-    with pytest.raises(Refused, match="is for no partner's usage"):
+    with pytest.raises(Refused, match="is for nobody's usage"):
         await told(firm, by_hand.invoice_id)
 
 

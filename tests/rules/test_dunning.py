@@ -24,6 +24,7 @@ from jobs.rules.dunning import (
     ended,
     is_hard,
     letter_for,
+    replaces,
 )
 
 BERLIN, TOKYO, UTC_ZONE = ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Tokyo"), ZoneInfo("UTC")
@@ -199,6 +200,35 @@ def test_what_ends_a_case(standing: Standing, expected: CaseOutcome | None) -> N
 
 def test_paused_collection_suspends() -> None:
     assert isinstance(ended(Standing("open", 500, "active", collection_paused=True)), Suspended)
+
+
+def test_while_the_bank_decides_nobody_is_written_to_unless_the_customer_is_gone() -> None:
+    found = ended(Standing("open", 500, "past_due", disputed=True))
+    assert isinstance(found, Suspended)
+    assert "the bank decides" in found.reason
+    gone = ended(Standing("open", 500, "canceled", "cancellation_requested", disputed=True))
+    assert isinstance(gone, Ended)
+    assert gone.outcome is CaseOutcome.CANCELED
+
+
+def test_payments_that_are_booked_already_suspend_until_the_invoice_tells_of_them() -> None:
+    found = ended(Standing("open", 500, covered=True))
+    assert isinstance(found, Suspended)
+    assert "are booked" in found.reason
+    assert isinstance(ended(Standing("paid", 0, covered=True)), Ended)
+    assert isinstance(ended(Standing("open", 500, "canceled", covered=True)), Ended)
+
+
+@pytest.mark.parametrize("was", [None, *CaseOutcome])
+@pytest.mark.parametrize("known", list(CaseOutcome))
+def test_only_news_that_it_is_settled_replaces_an_outcome_and_only_one_that_left_it_owed(
+    was: CaseOutcome | None, known: CaseOutcome
+) -> None:
+    """A closed case is corrected once, from owed to settled: never back, and never round in a circle."""
+    owed = {CaseOutcome.LOST, CaseOutcome.CANCELED, CaseOutcome.EXEMPT}
+    verdict = Ended(known, "told just now")
+    assert replaces(was, verdict) == (was in owed and known not in owed)
+    assert not (replaces(was, verdict) and was is not None and replaces(known, Ended(was, "told before")))
 
 
 def test_an_invoice_of_ours_rests_while_stripe_collects_it() -> None:

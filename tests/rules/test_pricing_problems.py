@@ -1,11 +1,13 @@
 """A price list that is wrong is told as a whole, each field by its name; one that is right is let pass."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from jobs.rules.pricing import Terms, Tier, problems
+from jobs.rules.pricing import Part, Terms, Tier, problems, quote, rate, unused
 
 ENDLESS = Tier(up_to=None, unit_price=Decimal(5))
 GOOD: dict[str, dict[str, Any]] = {
@@ -17,9 +19,15 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 
-def of(model: Any, **more: Any) -> list[str]:
+def terms(model: Any, **more: Any) -> Terms:
     fields: dict[str, Any] = {"model": model, "currency": "usd"} | GOOD[model] | more
-    return problems(Terms(**fields))
+    return Terms(**fields)
+
+
+def of(model: Any, **more: Any) -> list[str]:
+    """All that somebody who types it is told."""
+    found = terms(model, **more)
+    return [*problems(found), *unused(found)]
 
 
 @pytest.mark.parametrize("model", GOOD)
@@ -36,6 +44,45 @@ def test_a_discount_is_anything_from_nothing_to_all(percent: Decimal | None) -> 
 
 def test_a_hybrid_may_have_tiers_for_its_requests() -> None:
     assert of("hybrid", per_1000_requests=Decimal(0), tiers=(ENDLESS,)) == []
+
+
+@pytest.mark.parametrize(
+    "prices",
+    [
+        {"per_deed_price": Decimal(0)},
+        {"per_1000_requests": Decimal(0)},
+        {"per_deed_price": Decimal(0), "per_1000_requests": Decimal(0), "tiers": (ENDLESS,)},
+    ],
+)
+def test_the_fee_of_a_hybrid_may_pay_for_deeds_or_for_requests(prices: dict[str, Any]) -> None:
+    assert of("hybrid", monthly_flat_fee=4_900, **prices) == []
+    assert problems(terms("hybrid", **prices)) == []
+
+
+@pytest.mark.parametrize("model", GOOD)
+def test_prices_that_are_never_charged_change_no_amount(model: str) -> None:
+    """They may stand in a row that is there: the amount is the same, also where a later version has others."""
+    used = {"deed.created": Decimal(30), "api.request": Decimal(2_345)}
+    edges = [datetime(2026, 10, day, tzinfo=UTC) for day in (1, 11)] + [datetime(2026, 11, 1, tzinfo=UTC)]
+    plain = terms(model)
+    all_prices = {"per_deed_price": Decimal(7), "per_1000_requests": Decimal(70), "tiers": (ENDLESS,)}
+    needed = {*GOOD[model], *({"tiers"} if model == "hybrid" else ())}
+    idle = {name: price for name, price in all_prices.items() if name not in needed}
+    full = terms(model, **idle)
+    assert problems(full) == []
+    assert [line.partition(":")[0] for line in unused(full)] == [
+        {"per_1000_requests": "per_1000_requests_cents", "per_deed_price": "per_deed_price_cents"}.get(name, name)
+        for name in idle
+    ]
+    assert quote(full, used, edges[0], edges[2]) == quote(plain, used, edges[0], edges[2])
+
+    def parts(*versions: Terms) -> list[Part]:
+        return [
+            Part(terms=one, start=start, end=end, usage=used)
+            for one, (start, end) in zip(versions, pairwise(edges), strict=True)
+        ]
+
+    assert rate(edges[0], edges[2], 1, parts(plain, full)) == rate(edges[0], edges[2], 1, parts(plain, plain))
 
 
 @pytest.mark.parametrize(
@@ -66,8 +113,13 @@ def test_a_hybrid_may_have_tiers_for_its_requests() -> None:
         ("per_request", {"per_1000_requests": Decimal(0)}, "per_1000_requests_cents is 0"),
         ("per_request", {"package_size": 0}, "package_size is 0"),
         ("per_request", {"package_size": 10**16}, "package_size is 1"),
-        ("hybrid", {"per_deed_price": Decimal(0)}, "per_deed_price_cents is 0, so that a hybrid contract"),
-        ("hybrid", {"per_1000_requests": Decimal(0)}, "per_1000_requests_cents is 0, so that a hybrid contract"),
+        ("hybrid", {"per_deed_price": Decimal(0)}, "per_deed_price_cents is 0, and there is no monthly_flat_fee_cents"),
+        ("hybrid", {"per_1000_requests": Decimal(0)}, "per_1000_requests_cents is 0, and there is no monthly_flat"),
+        (
+            "hybrid",
+            {"monthly_flat_fee": 5, "per_deed_price": Decimal(0), "per_1000_requests": Decimal(0)},
+            "per_deed_price_cents and per_1000_requests_cents are 0",
+        ),
         ("hybrid", {"tiers": (ENDLESS,)}, "per_1000_requests_cents: the tiers price the requests already"),
         ("tiered", {"tiers": ()}, "tiers: there are none"),
         ("tiered", {"package_rounding": "down"}, "package_rounding is down"),

@@ -5,13 +5,11 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
 
 from db.money import rounded
 from db.operators.actions import Actor
@@ -21,41 +19,20 @@ from jobs.invoices.document import Document
 from jobs.partners.explain import reckon
 from jobs.rules.plan_spans import Plan
 from jobs.rules.pricing import Part, rate
-from jobs.usage.overage import invoice_overage, overage_invoices
+from jobs.usage.overage import invoice_overage
 from jobs.usage.overage_release import invoice, look, void
 from jobs.usage.plans import terms
-from tests.invoices.office import SELLERS
 from tests.usage.books import NOVEMBER, Books
+from tests.usage.overage_kit import INVOICES, equipped, run_month
 from worker.errors import Held, Refused
-from worker.settings import Settings
 
 DECEMBER = datetime(2026, 12, 1, 7, tzinfo=UTC)
 ADA = Actor("ada", "a test")
-INVOICES = (
-    "SELECT invoice_number, kind, own_key, user_id, api_key_prefix, status, currency, subtotal_cents, tax_cents,"
-    " total_cents, customer_email, line_items FROM invoices WHERE kind = 'overage' ORDER BY id"
-)
 
 
 @pytest.fixture
 def books(books: Books) -> Books:
-    file = books.folder / "sellers.toml"
-    file.write_text(SELLERS)
-    books.settings = Settings(
-        mail_from="Nordlicht <billing@nordlicht.example>", billing_home=books.folder, billing_sellers_file=file
-    )
-    return books
-
-
-async def run_month(books: Books) -> list[dict[str, Any]]:
-    """The schedule, and the jobs that it staged. Returns the invoices."""
-    await books.work(overage_invoices, period=books.clock.now())
-    new = "UPDATE jobs SET status = 'done' WHERE name = 'invoice_overage' AND status <> 'done' RETURNING args"
-    async with books.engine.begin() as conn:
-        jobs = list((await conn.execute(text(new))).scalars())
-    for args in jobs:
-        await books.work(invoice_overage, **args)
-    return await books.rows(INVOICES)
+    return equipped(books)
 
 
 async def test_a_month_over_the_plan_is_invoiced_once(books: Books) -> None:

@@ -66,6 +66,13 @@ FUNCTIONS = (
                 (SELECT max(version) FROM api_partner_contracts WHERE api_key_prefix = NEW.api_key_prefix), 0);
         END IF;
         NEW.valid_from := coalesce(NEW.valid_from, NEW.contract_start_date);
+        NEW.monthly_flat_fee_cents := coalesce(NEW.monthly_flat_fee_cents, 0);
+        NEW.per_deed_price_cents := coalesce(NEW.per_deed_price_cents, 0);
+        NEW.per_1000_requests_cents := coalesce(NEW.per_1000_requests_cents, 0);
+        NEW.billing_cycle := coalesce(NEW.billing_cycle, 'monthly');
+        NEW.payment_terms := coalesce(NEW.payment_terms, 'net_30');
+        NEW.payment_method := coalesce(NEW.payment_method, 'bank_transfer');
+        NEW.status := coalesce(NEW.status, 'active');
         RETURN NEW;
     END $$
     """,
@@ -179,21 +186,23 @@ def upgrade() -> None:
             "api_key_prefix ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'", name=op.f("ck_api_partner_contracts_api_key_prefix")
         ),
         sa.CheckConstraint(
-            "billing_cycle IN ('monthly','quarterly','yearly')", name=op.f("ck_api_partner_contracts_billing_cycle")
+            "translate(lower(billing_cycle), ' -', '__') IN ('monthly','month','quarterly','quarter','yearly','year','annual','annually')",
+            name=op.f("ck_api_partner_contracts_billing_cycle"),
         ),
         sa.CheckConstraint(
             "package_rounding IN ('exact','up','down')", name=op.f("ck_api_partner_contracts_package_rounding")
         ),
         sa.CheckConstraint(
-            "payment_terms IN ('immediate','net_15','net_30','net_60','end_of_month')",
+            "translate(lower(payment_terms), ' -', '__') IN ('immediate','due_on_receipt','on_receipt','net_0','net0','net_15','net15','net_30','net30','net_60','net60','end_of_month','eom')",
             name=op.f("ck_api_partner_contracts_payment_terms"),
         ),
         sa.CheckConstraint(
-            "pricing_model IN ('flat','per_deed','per_request','hybrid','tiered')",
+            "translate(lower(pricing_model), ' -', '__') IN ('flat','per_deed','per_request','hybrid','tiered')",
             name=op.f("ck_api_partner_contracts_pricing_model"),
         ),
         sa.CheckConstraint(
-            "status IN ('draft','active','paused','ended')", name=op.f("ck_api_partner_contracts_status")
+            "translate(lower(status), ' -', '__') IN ('draft','pending','active','paused','suspended','on_hold','inactive','ended','expired','terminated','cancelled','canceled')",
+            name=op.f("ck_api_partner_contracts_status"),
         ),
         sa.CheckConstraint("tier_mode IN ('graduated','volume')", name=op.f("ck_api_partner_contracts_tier_mode")),
         sa.CheckConstraint("contract_end_date >= contract_start_date", name=op.f("ck_api_partner_contracts_dates")),
