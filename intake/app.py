@@ -13,7 +13,7 @@ from db.engine import create_engine
 from intake import documents, mail_events, server, usage, usage_read, webhook
 from intake.batcher import Batcher, Bell, RememberEvents
 from intake.health import VERSION, Health, router
-from intake.usage import UsageDoor, name_of, remember_usage
+from intake.usage import UsageDoor, name_of, owner_of, remember_usage, rows_of
 from intake.usage_access import Entry
 from intake.webhook import ASGIApp, Receive, Scope, Send, Webhook
 from worker import rate_limit
@@ -117,6 +117,8 @@ class _Reports:
             remember_usage,
             size=lambda report: report.size,
             name=name_of,
+            rows=rows_of,
+            owner=owner_of,
             writers=settings.billing_webhook_writers,
         )
 

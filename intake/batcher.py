@@ -1,8 +1,8 @@
-"""Requests that arrive together share one commit, and each is answered after its own."""
+"""Requests that arrive together share one commit, each is answered after its own, and whoever sends much waits."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import asyncpg
@@ -20,6 +20,12 @@ BATCH = 64
 BATCH_BYTES = 4 * 1024 * 1024
 """Bodies of one statement at most, but always one."""
 
+BATCH_ROWS = 2000
+"""Rows of one statement at most, but always one request: even on a slow machine a statement is done within its time."""
+
+MANY_ROWS = BATCH
+"""An owner with more rows than these in a statement is in half of the writers' at most: the others are for others."""
+
 DEADLINE = 2.5
 """Seconds until a request that could not be remembered is told so; the answer is promised within 3."""
 
@@ -34,6 +40,9 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 BACKOFF = (0.0, 0.05, 0.1, 0.2, 0.5)
 """Seconds between attempts to reach a database that is away; the last one is kept."""
+
+_SHARE = 4
+"""Of what may wait an owner gets this part, once half of the room is taken."""
 
 _TICK = 0.1
 """Seconds between looks at the deadlines: one timer for all requests, not one each."""
@@ -90,11 +99,15 @@ class RememberEvents:
 class _Waiting(Generic[Item, Result]):
     """A request that waits for its commit."""
 
-    __slots__ = ("answer", "deadline", "item", "size")
+    __slots__ = ("answer", "deadline", "item", "owner", "rows", "size")
 
-    def __init__(self, item: Item, size: int, answer: asyncio.Future[Result], deadline: float) -> None:
+    def __init__(
+        self, item: Item, answer: asyncio.Future[Result], deadline: float, *, size: int, rows: int, owner: Hashable
+    ) -> None:
         self.item = item
         self.size = size
+        self.rows = rows
+        self.owner = owner
         self.answer = answer
         self.deadline = deadline
 
@@ -107,6 +120,101 @@ class _Waiting(Generic[Item, Result]):
             self.answer.set_exception(UnavailableError(why))
 
 
+class _Queue(Generic[Item, Result]):
+    """What waits, in a line for each owner; the lines have their turns, one request each, however long they are."""
+
+    def __init__(self, at_once: int) -> None:
+        """An owner has many rows in `at_once` statements at most."""
+        self._at_once = at_once
+        self._lines: dict[Hashable, deque[_Waiting[Item, Result]]] = {}  # who was served last is last
+        self._under_way = Counter[Hashable]()
+        self._count = 0
+        self._bytes = 0
+
+    def __iter__(self) -> Iterator[_Waiting[Item, Result]]:
+        return (waiting for line in self._lines.values() for waiting in line)
+
+    def has_room(self, owner: Hashable, size: int) -> bool:
+        """Whether one more of `size` bytes may wait. None is no owner, and may take all."""
+        if self._count >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
+            return False
+        if owner is None or (self._count < MAX_WAITING // 2 and self._bytes < MAX_WAITING_BYTES // 2):
+            return True
+        line = self._lines.get(owner, ())
+        return len(line) < MAX_WAITING // _SHARE and sum(one.size for one in line) < MAX_WAITING_BYTES // _SHARE
+
+    def add(self, waiting: _Waiting[Item, Result]) -> None:
+        self._lines.setdefault(waiting.owner, deque()).append(waiting)
+        self._count += 1
+        self._bytes += waiting.size
+
+    def put_back(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+        """It comes before all that its owners have waiting."""
+        for waiting in reversed(batch):
+            self._lines.setdefault(waiting.owner, deque()).appendleft(waiting)
+            self._count += 1
+            self._bytes += waiting.size
+
+    def take(self, most: int) -> list[_Waiting[Item, Result]]:
+        """Take a batch of `most` rows at most, or of one request; it is told to `done` afterwards. May be empty."""
+        batch: list[_Waiting[Item, Result]] = []
+        size = rows = 0
+        turns = deque(owner for owner in self._lines if self._under_way[owner] < self._at_once)
+        while turns and len(batch) < BATCH and size < BATCH_BYTES:
+            owner = turns.popleft()
+            if batch and rows + self._lines[owner][0].rows > most:
+                continue  # it is first in the next one
+            waiting = self._pop(owner)
+            batch.append(waiting)
+            size += waiting.size
+            rows += waiting.rows
+            if owner in self._lines:
+                turns.append(owner)
+        self._under_way.update(_with_many_rows(batch))
+        return batch
+
+    def done(self, batch: Sequence[_Waiting[Item, Result]]) -> bool:
+        """A batch that was taken is not under way any more. Returns whether an owner has its turn by that."""
+        owners = _with_many_rows(batch)
+        for owner in owners:
+            self._under_way[owner] -= 1
+            if not self._under_way[owner]:
+                del self._under_way[owner]
+        return any(owner in self._lines for owner in owners)
+
+    def late(self, now: float) -> Iterator[_Waiting[Item, Result]]:
+        """Take those whose deadline is over."""
+        for owner in list(self._lines):
+            while (line := self._lines.get(owner)) and line[0].deadline <= now:
+                yield self._pop(owner)
+
+    def _pop(self, owner: Hashable) -> _Waiting[Item, Result]:
+        line = self._lines.pop(owner)
+        waiting = line.popleft()
+        if line:
+            self._lines[owner] = line
+        self._count -= 1
+        self._bytes -= waiting.size
+        return waiting
+
+
+def _with_many_rows(batch: Sequence[_Waiting[Item, Result]]) -> list[Hashable]:
+    if sum(waiting.rows for waiting in batch) <= MANY_ROWS:
+        return []
+    rows = Counter[Hashable]()
+    for waiting in batch:
+        rows[waiting.owner] += waiting.rows
+    return [owner for owner, count in rows.items() if count > MANY_ROWS]
+
+
+def _one(_: object) -> int:
+    return 1
+
+
+def _nobody(_: object) -> None:
+    return None
+
+
 class Batcher(Generic[Item, Result]):
     """N writers, each with a connection: while one batch commits, the next collects. There is no timer to tune."""
 
@@ -117,18 +225,25 @@ class Batcher(Generic[Item, Result]):
         *,
         size: Callable[[Item], int],
         name: Callable[[Item], str],
+        rows: Callable[[Item], int] = _one,
+        owner: Callable[[Item], Hashable] = _nobody,
         writers: int = 4,
         deadline: float = DEADLINE,
     ) -> None:
-        """`url` is PostgreSQL's; `size` is an item's in bytes, `name` its name in the log; `deadline` is in seconds."""
+        """`url` is PostgreSQL's; `size` is an item's in bytes, `name` its name in the log; `deadline` is in seconds.
+
+        `rows` is how many an item adds to a statement. Items of an `owner` keep their order, and owners take turns.
+        """
         self._url = url
         self._commit = write
         self._size = size
         self._name = name
         self._count = writers
         self._deadline = deadline
-        self._waiting: deque[_Waiting[Item, Result]] = deque()
-        self._waiting_bytes = 0
+        self._rows = rows
+        self._owner = owner
+        self._waiting = _Queue[Item, Result](max(1, writers // 2))
+        self._most_rows = BATCH_ROWS
         self._idle: list[asyncio.Future[None]] = []
         self._in_flight: dict[int, Sequence[_Waiting[Item, Result]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -152,13 +267,13 @@ class Batcher(Generic[Item, Result]):
 
     async def remember(self, item: Item) -> Result:
         """Return what the item came to, after the commit. Raises UnavailableError after `deadline`."""
-        size = self._size(item)
-        if not self._open or len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES:
+        size, owner = self._size(item), self._owner(item)
+        if not self._open or not self._waiting.has_room(owner, size):
             raise UnavailableError("full" if self._open else "closing")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append(_Waiting(item, size, answer, loop.time() + self._deadline))
-        self._waiting_bytes += size
+        deadline = loop.time() + self._deadline
+        self._waiting.add(_Waiting(item, answer, deadline, size=size, rows=self._rows(item), owner=owner))
         self._wake()
         return await answer
 
@@ -176,9 +291,14 @@ class Batcher(Generic[Item, Result]):
                 conn = await self._connect()
                 try:
                     while True:
-                        batch = await self._take(conn)
-                        self._in_flight[number] = batch
-                        await self._write(conn, batch)
+                        batch = self._in_flight[number] = await self._take()
+                        try:
+                            if conn.is_closed():
+                                raise ConnectionResetError("the database hung up")
+                            await self._write(conn, batch)
+                        finally:
+                            if self._waiting.done(batch):
+                                self._wake()
                         del self._in_flight[number]
                         failures = 0
                 finally:
@@ -194,22 +314,12 @@ class Batcher(Generic[Item, Result]):
         async with asyncio.timeout(STATEMENT_TIMEOUT):
             return await inbox.connect(self._url, timeout=STATEMENT_TIMEOUT, application_name="billing-intake")
 
-    async def _take(self, conn: Connection) -> list[_Waiting[Item, Result]]:
+    async def _take(self) -> list[_Waiting[Item, Result]]:
         """Wait for work, and take what has collected."""
-        while not self._waiting:
+        while not (batch := self._waiting.take(self._most_rows)):
             idle = asyncio.get_running_loop().create_future()
             self._idle.append(idle)
             await idle
-        if conn.is_closed():
-            self._wake()
-            raise ConnectionResetError("the database hung up")
-        batch: list[_Waiting[Item, Result]] = []
-        size = 0
-        while self._waiting and len(batch) < BATCH and size < BATCH_BYTES:
-            waiting = self._waiting.popleft()
-            size += waiting.size
-            batch.append(waiting)
-        self._waiting_bytes -= size
         return batch
 
     async def _write(self, conn: Connection, batch: Sequence[_Waiting[Item, Result]]) -> None:
@@ -221,7 +331,11 @@ class Batcher(Generic[Item, Result]):
             if not (error.sqlstate or "").startswith(_A_ROWS_FAULT):
                 raise
             state = error.sqlstate
+        except TimeoutError:
+            self._most_rows = max(BATCH, self._most_rows // 2)
+            raise
         else:
+            self._most_rows = min(BATCH_ROWS, self._most_rows * 2)
             for waiting, result in zip(batch, results, strict=True):
                 waiting.remembered(result)
             return
@@ -243,8 +357,7 @@ class Batcher(Generic[Item, Result]):
             for waiting in unanswered:
                 waiting.failed(type(error).__name__)
             return
-        self._waiting.extendleft(reversed(unanswered))
-        self._waiting_bytes += sum(waiting.size for waiting in unanswered)
+        self._waiting.put_back(unanswered)
         for _ in unanswered[::BATCH]:
             self._wake()
 
@@ -254,9 +367,7 @@ class Batcher(Generic[Item, Result]):
         while True:
             await asyncio.sleep(_TICK)
             now = loop.time()
-            while self._waiting and self._waiting[0].deadline <= now:
-                late = self._waiting.popleft()
-                self._waiting_bytes -= late.size
+            for late in self._waiting.late(now):
                 late.failed("deadline")
             for batch in self._in_flight.values():
                 for waiting in batch:

@@ -52,6 +52,11 @@ def through(field: str, typed: str | None, now: datetime) -> datetime | None:
     return at
 
 
+def last_day(ends_at: str | None) -> str:
+    """The last day (UTC) on which something holds that ends at this time (ISO 8601); nothing where it never ends."""
+    return "" if ends_at is None else f"{datetime.fromisoformat(ends_at) - timedelta(microseconds=1):%Y-%m-%d}"
+
+
 def arrived(field: str, typed: str | None, now: datetime) -> datetime:
     """When money arrived: a date means noon of that day (UTC), which is that day for most; by default now.
 

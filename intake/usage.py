@@ -52,6 +52,16 @@ def name_of(report: Report) -> str:
     return report.events[0].idempotency_key if report.events else "nothing"
 
 
+def owner_of(report: Report) -> tuple[str | None, int | None]:
+    """Whose turn a report takes: its first event's owner."""
+    return report.events[0].api_key_prefix, report.events[0].user_id
+
+
+def rows_of(report: Report) -> int:
+    """How many rows a report adds to a statement."""
+    return len(report.events)
+
+
 class Admission(Protocol):
     """Checks keys and limits."""
 
@@ -256,7 +266,7 @@ OPENAPI: Final[dict[str, Any]] = {
             "413": {"description": "The body is larger than 1 MiB."},
             "415": {"description": "The body is compressed."},
             "422": {
-                "description": "Every bad row, with its field. Nothing was stored.",
+                "description": "Every bad row, with its field: the first 1,000 problems. Nothing was stored.",
                 "content": {
                     "application/json": {
                         "schema": {"type": "object", "properties": {"detail": {"type": "array", "items": _PROBLEM}}}

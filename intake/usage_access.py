@@ -29,7 +29,7 @@ DEADLINE = 2.0
 """Seconds that asking the database may take."""
 
 MOST_KEYS = 10_000
-"""So many are remembered at a time, those that nobody made among them."""
+"""So many that were made are remembered at a time, and as many that nobody made: a stranger displaces no partner."""
 
 AT_ONCE = 500
 """Keys that are asked for in one query."""
@@ -72,6 +72,7 @@ class Entry:
         self._limits = limits
         self._admin = admin_sha256
         self._known: dict[str, _Known] = {}
+        self._strange: dict[str, _Known] = {}
         self._asked: dict[str, asyncio.Future[_Known | None]] = {}
         self._asking: asyncio.Task[None] | None = None
         self._noted: dict[int, datetime] = {}
@@ -112,7 +113,7 @@ class Entry:
     async def _access(self, digest: str) -> Access | None:
         """The key with this SHA-256, as it was a moment ago."""
         now = asyncio.get_running_loop().time()
-        known = self._known.get(digest)
+        known = self._known.get(digest) or self._strange.get(digest)
         if known is None or now - known.at >= STALE:
             known = await asyncio.shield(self._ask(digest))
             if known is None:
@@ -146,13 +147,20 @@ class Entry:
                 log.warning("keys cannot be checked", error=type(error).__name__)
                 for id_ in noted:
                     self._noted.pop(id_, None)  # its next use is noted again
-            if len(self._known) + len(asked) > MOST_KEYS:
-                self._known.clear()
             for digest in asked:
                 known = None if found is None else _Known(found.get(digest), at)
                 if known is not None:
-                    self._known[digest] = known
+                    self._keep(digest, known)
                 self._asked.pop(digest).set_result(known)
+
+    def _keep(self, digest: str, known: _Known) -> None:
+        """Remember what was found; where it is too much, what was asked for longest ago is forgotten."""
+        self._known.pop(digest, None)
+        self._strange.pop(digest, None)
+        kept = self._strange if known.access is None else self._known
+        kept[digest] = known
+        if len(kept) > MOST_KEYS:
+            del kept[next(iter(kept))]
 
     def _note(self, id_: int, now: datetime) -> None:
         """Remember that a key was used; it is written down with the next query, and not waited for."""

@@ -25,12 +25,24 @@ MOST_UNITS = Decimal(10**12)
 AHEAD = timedelta(minutes=5)
 """So much a reporter's clock may be ahead of ours."""
 
+MOST_PROBLEMS = 1000
+"""Problems that an answer names; it counts the others."""
+
+MOST_UNKNOWN = 20
+"""Unknown fields of a row that are named; the others are counted."""
+
+MOST_GUESSES = 20
+"""Unknown names of a request that the nearest known one is looked for: each look costs the door a quarter of a ms."""
+
+LONGEST_NAME = 64
+"""Characters of an unknown name that are told; for a longer one no nearest is looked for."""
+
 _MOST = 2**63 - 1
 
 Key = Annotated[str, Meta(min_length=1, max_length=255)]
-EventType = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Prefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-UserId = Annotated[int, Meta(ge=1, le=_MOST)] | Annotated[str, Meta(pattern=r"^[0-9]{1,19}$")]
+EventType = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z")]
+Prefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")]
+UserId = Annotated[int, Meta(ge=1, le=_MOST)] | Annotated[str, Meta(pattern=r"^[0-9]{1,19}\Z")]
 Cents = Annotated[int, Meta(ge=0, le=_MOST)]
 
 
@@ -174,21 +186,36 @@ class Reader:
             raise BadRowsError([Problem(None, None, None, "send an object, or a list of objects")])
         rows = cast("list[Any]", found if isinstance(found, list) else [found])
         _count(rows)
-        problems = [problem for index, row in enumerate(rows) for problem in self._problems(index, row, prefix, now)]
+        nearest = _Nearest()
+        problems: list[Problem] = []
+        more = 0
+        for index, row in enumerate(rows):
+            found_here = self._problems(index, row, prefix, now, nearest)
+            room = MOST_PROBLEMS - len(problems)
+            problems += found_here[:room]
+            more += len(found_here[room:])
+        if more:
+            problems.append(Problem(None, None, None, f"and {more} more problems"))
         if not problems:
             place = _PLACE.search(said)
             problems = [Problem(int(place[1]) if place else None, None, None, said)]
         raise BadRowsError(problems, rows=len(rows))
 
-    def _problems(self, index: int, found: Any, prefix: str | None, now: datetime) -> list[Problem]:
+    def _problems(
+        self, index: int, found: Any, prefix: str | None, now: datetime, nearest: "_Nearest"
+    ) -> list[Problem]:
         if not isinstance(found, dict):
             return [Problem(index, None, None, "is no object")]
         row = cast("dict[str, Any]", found)
         named = row.get("idempotency_key")
         key = _printable(named) if isinstance(named, str) else None
+        unknown = [name for name in row if name not in FIELDS]
         problems = [
-            Problem(index, _printable(name), key, f"is not known{_nearest(name)}") for name in row if name not in FIELDS
+            Problem(index, _printable(name)[:LONGEST_NAME], key, f"is not known{nearest.to(name)}")
+            for name in unknown[:MOST_UNKNOWN]
         ]
+        if more := len(unknown[MOST_UNKNOWN:]):
+            problems.append(Problem(index, None, key, f"and {more} more fields are not known"))
         good: dict[str, Any] = {}
         for name, kind in FIELDS.items():
             if name not in row and type(None) in getattr(kind, "__args__", ()):
@@ -275,6 +302,18 @@ def _printable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")[:255]
 
 
-def _nearest(name: str) -> str:
-    near = get_close_matches(name, FIELDS, n=1)
-    return f"; did you mean {near[0]}?" if near else f": there are {', '.join(FIELDS)}"
+class _Nearest:
+    """Guesses what the unknown names of one request were meant to be; a typo is mostly the same in all its rows."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, str] = {}
+
+    def to(self, name: str) -> str:
+        told = self._told.get(name)
+        if told is None:
+            if len(self._told) >= MOST_GUESSES or len(name) > LONGEST_NAME:
+                return ""
+            near = get_close_matches(name, FIELDS, n=1)
+            told = f"; did you mean {near[0]}?" if near else f": there are {', '.join(FIELDS)}"
+            self._told[name] = told
+        return told

@@ -159,7 +159,7 @@ def _row(one: Mapping[str, Any]) -> list[Text]:
         money(one["amount_cents"], one["currency"]),
         money(one["remaining_cents"], one["currency"]),
         one["state"],
-        (one["expires_at"] or "")[:10],
+        words.last_day(one["expires_at"]),
         one["reason"],
     )
     return [Text(cell) for cell in cells]
@@ -279,7 +279,7 @@ def list_promo(*, limit: Limit = 50, as_json: AsJson = False) -> None:
     table = Table("code", "gives", "redeemed", "until", box=None, pad_edge=False)
     for one in found:
         most = "" if one["max_redemptions"] is None else f" of {one['max_redemptions']}"
-        cells = (one["code"], one["gives"], f"{one['redeemed']}{most}", (one["expires_at"] or "")[:10])
+        cells = (one["code"], one["gives"], f"{one['redeemed']}{most}", words.last_day(one["expires_at"]))
         table.add_row(*(Text(cell) for cell in cells))
     render.console().print(table)
 

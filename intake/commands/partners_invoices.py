@@ -26,7 +26,7 @@ from jobs.invoices.sellers import sellers_from
 from jobs.partners import release as releasing
 from jobs.partners.freeze import as_json as frozen_json
 from jobs.partners.guards import Concern
-from jobs.partners.preview import Preview
+from jobs.partners.preview import NUMBER, Preview
 from jobs.partners.preview import preview as previewed
 from jobs.partners.release import Done
 from jobs.rules.billing_periods import local_day
@@ -161,6 +161,11 @@ def _preview_page(page: Console, prefix: str, found: Preview, where: str | None)
         page.print(Text(f"see {where}"))
 
 
+def _unnumbered(says: Document) -> Document:
+    """A draft has no number, and must not seem to have another's."""
+    return msgspec.structs.replace(says, number=NUMBER)
+
+
 def _done_json(done: Done, *, dry_run: bool) -> dict[str, Any]:
     settled = done.settled
     prepared = settled.prepared
@@ -173,7 +178,7 @@ def _done_json(done: Done, *, dry_run: bool) -> dict[str, Any]:
         "parked_total": done.before.total_cents if done.before is not None else None,
         "differs": done.differs,
         "concerns": [one.json() for one in prepared.concerns],
-        "document": msgspec.to_builtins(prepared.says) if prepared.says is not None and dry_run else None,
+        "document": msgspec.to_builtins(_unnumbered(prepared.says)) if prepared.says is not None and dry_run else None,
         "dry_run": dry_run,
     }
 
@@ -182,7 +187,7 @@ def _done_page(page: Console, prefix: str, done: Done, *, dry_run: bool) -> None
     settled = done.settled
     says = settled.prepared.says
     if dry_run and says is not None:
-        document_page(page, says)
+        document_page(page, _unnumbered(says))
     if done.differs and done.before is not None and says is not None:
         was = money(done.before.total_cents, done.before.currency or says.currency)
         page.print(Text(f"it was {was} when it was parked, and comes to {money(says.total_minor, says.currency)} now"))

@@ -72,7 +72,7 @@ def at(frozen: Frozen, now: datetime) -> datetime:
 
 
 def _discounts(percent: Decimal | None, words: LineWords) -> tuple[DraftDiscount, ...]:
-    return (DraftDiscount(words.discount(), percent=percent),) if percent else ()
+    return (DraftDiscount(words.discount(percent), percent=percent),) if percent else ()
 
 
 async def prepare(

@@ -153,4 +153,4 @@ async def discounts(where: Tx | AsyncConnection, owner: Owner, at: datetime) -> 
     """
     conn = where.conn if isinstance(where, Tx) else where
     found = await rows.holding(conn, owner, at)
-    return [DraftDiscount(one.code, percent=one.percent) for one in found]
+    return [DraftDiscount(f"{one.code} ({one.percent.normalize():f} %)", percent=one.percent) for one in found]

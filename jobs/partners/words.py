@@ -125,9 +125,9 @@ class LineWords:
                 pass
         return tuple(found)
 
-    def discount(self) -> str:
+    def discount(self, percent: Decimal) -> str:
         """The name of what the contract gives off."""
-        return self.say(DISCOUNT)
+        return f"{self.say(DISCOUNT)} ({percent.normalize():f} %)"
 
     def credit(self, reason: str) -> str:
         """The name of a credit, with why it was given."""

@@ -70,9 +70,9 @@ class AnswerEater:
         finally:
             answers.cancel()
             for one in (writer, up_writer):
-                one.close()
-                with contextlib.suppress(ConnectionError):
-                    await one.wait_closed()
+                one.transport.abort()
+            ends = (answers, writer.wait_closed(), up_writer.wait_closed())
+            await asyncio.gather(*ends, return_exceptions=True)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from db.operators.filters import BadFilterError
 from intake.amounts import minor
 from intake.cli import build
+from intake.credits import last_day
 from tests.conftest import MovedClock
 from tests.operators.door import TOKEN, Door, door
 from tests.partners.money_kit import Firm
@@ -187,3 +188,11 @@ def test_amounts_as_they_are_typed(typed: str, currency: str, found: int) -> Non
 def test_amounts_that_could_mean_two_things(typed: str, currency: str) -> None:
     with pytest.raises(BadFilterError, match="write it as 119"):
         minor("amount", typed, currency)
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "day"),
+    [("2027-01-01T00:00:00Z", "2026-12-31"), ("2027-01-01T00:00:01+00:00", "2027-01-01"), (None, "")],
+)
+def test_the_last_day_is_told_as_it_was_typed(ends_at: str | None, day: str) -> None:
+    assert last_day(ends_at) == day

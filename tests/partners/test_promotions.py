@@ -46,7 +46,7 @@ async def test_a_percentage_holds_for_its_months(firm: Firm) -> None:
     await redeem(firm, " welcome ")
     since = firm.clock.now()
     ends = months_after(since, 3)
-    assert await off(firm, since) == [DraftDiscount("WELCOME", percent=Decimal("20.0000"))]
+    assert await off(firm, since) == [DraftDiscount("WELCOME (20 %)", percent=Decimal("20.0000"))]
     assert await off(firm, since - DAY) == []
     assert len(await off(firm, ends - DAY)) == 1
     assert await off(firm, ends) == []
@@ -73,7 +73,7 @@ async def test_several_percentages_in_the_order_in_which_they_came(firm: Firm) -
     await redeem(firm, "B-SIDE")
     await redeem(firm, "A-SIDE")
     found = await off(firm, firm.clock.now())
-    assert [one.name for one in found] == ["B-SIDE", "A-SIDE"]
+    assert [one.name for one in found] == ["B-SIDE (12.5 %)", "A-SIDE (10 %)"]
     issued = await firm.bill(discounts=tuple(found))
     row = await firm.invoice_row(issued)
     assert row["discount_cents"] == 1_250 + 875
