@@ -222,7 +222,7 @@ def credit_notes(view: View) -> Iterator[Kept]:
 INVOICES = (
     Table(
         "invoice",
-        "(SELECT * FROM invoices WHERE kind IS NULL) t",
+        "invoices t WHERE t.kind IS NULL",
         "t.stripe_invoice_id",
         invoices,
         {"user": USER, "lines": "coalesce(jsonb_array_length(t.line_items), 0)"},
