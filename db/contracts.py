@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Date, Text, bindparam, select, text, update
+from sqlalchemy import Date, Text, bindparam, select, text, true, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.contract_synonyms import as_ours
-from db.ledger import hash63
 from db.models.partners import ApiPartnerContract
+from db.usage_invoices import owner_lock
 
 Row = dict[str, Any]
 _TABLE = ApiPartnerContract.__table__
@@ -24,7 +24,7 @@ async def hold(conn: AsyncConnection, prefix: str) -> None:
 
     It is the lock that `db.usage_invoices.hold_owner` tries.
     """
-    await conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": hash63(f"usage_invoices/{prefix}")})
+    await conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": owner_lock(prefix)})
 
 
 async def versions(conn: AsyncConnection, prefix: str) -> list[Row]:
@@ -73,6 +73,21 @@ async def prefixes(conn: AsyncConnection, *, after: str = "", limit: int | None 
         .distinct()
         .order_by(ApiPartnerContract.api_key_prefix)
         .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+async def ended(conn: AsyncConnection, since: datetime, now: datetime, prefix: str | None = None) -> list[str]:
+    """The prefixes of contracts whose last day was after `since` and is over at `now` (by UTC), in order."""
+    rows = await conn.execute(
+        select(ApiPartnerContract.api_key_prefix)
+        .where(
+            ApiPartnerContract.contract_end_date > since.date(),
+            ApiPartnerContract.contract_end_date <= now.date(),
+            ApiPartnerContract.api_key_prefix == prefix if prefix is not None else true(),
+        )
+        .distinct()
+        .order_by(ApiPartnerContract.api_key_prefix)
     )
     return list(rows.scalars())
 

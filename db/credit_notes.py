@@ -1,13 +1,14 @@
 """Credit notes of our own: each about one invoice of ours, numbered without gaps, and never changed again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import BigInteger
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,12 @@ _COLUMNS = (
 )
 
 
+_TOTALS = text(
+    "SELECT invoice_id, sum(total_cents)::bigint FROM credit_notes"
+    " WHERE invoice_id = ANY(:ids) AND stripe_credit_note_id IS NULL GROUP BY invoice_id"
+).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+
+
 async def of_invoice(conn: AsyncConnection, invoice_id: int) -> list[OwnNote]:
     """The credit notes of an invoice of ours, oldest first."""
     rows = await conn.execute(
@@ -43,6 +50,12 @@ async def of_invoice(conn: AsyncConnection, invoice_id: int) -> list[OwnNote]:
         {"id": invoice_id},
     )
     return [OwnNote(*row) for row in rows]
+
+
+async def totals(conn: AsyncConnection, invoice_ids: Sequence[int]) -> dict[int, int]:
+    """What the credit notes of these invoices of ours come to (minor units), by invoice; those without are left out."""
+    found = await conn.execute(_TOTALS, {"ids": list(invoice_ids)})
+    return {row[0]: row[1] for row in found}
 
 
 async def get(conn: AsyncConnection, note_id: int) -> OwnNote | None:

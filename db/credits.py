@@ -156,8 +156,14 @@ async def spend(conn: AsyncConnection, invoice_id: int, amounts: Mapping[int, in
 
 _LOCK_OF_INVOICE = text(
     """
-    SELECT c.id FROM credits c JOIN credit_applications a ON a.credit_id = c.id
-    WHERE a.invoice_id = :invoice AND a.reversed_at IS NULL ORDER BY c.id FOR UPDATE OF c
+    SELECT c.id FROM credits c WHERE c.id IN (
+        SELECT a.credit_id FROM credit_applications a WHERE a.invoice_id = :invoice AND a.reversed_at IS NULL
+        UNION ALL
+        SELECT CAST(one ->> 'credit_id' AS bigint) FROM usage_invoices u
+        CROSS JOIN LATERAL jsonb_array_elements(u.input -> 'adjustments') AS one
+        WHERE u.invoice_id = :invoice
+    )
+    ORDER BY c.id FOR UPDATE
     """
 )
 _GIVE_BACK = text(
@@ -173,7 +179,10 @@ _GIVE_BACK = text(
 
 
 async def lock_of_invoice(conn: AsyncConnection, invoice_id: int) -> None:
-    """Lock the credits that pay for an invoice, in the order of all. Whoever locks the invoice too does so after it."""
+    """Lock the credits that pay for an invoice, and those that came with it, in the order of all.
+
+    Whoever locks the invoice too does so after it.
+    """
     await conn.execute(_LOCK_OF_INVOICE, {"invoice": invoice_id})
 
 
@@ -181,6 +190,24 @@ async def give_back(conn: AsyncConnection, invoice_id: int, *, now: datetime) ->
     """Undo what credits paid of an invoice. Returns the amounts by credit; what expired meanwhile stays expired."""
     rows = await conn.execute(_GIVE_BACK, {"invoice": invoice_id, "now": now})
     return {row[0]: row[1] for row in rows}
+
+
+_GIVEN_FOR_LATE = text(
+    """
+    SELECT coalesce(sum(CAST(taken ->> 'gross' AS bigint)), 0)::bigint
+    FROM usage_invoices mine
+    JOIN usage_invoices u ON u.kind = mine.kind AND u.api_key_prefix = mine.api_key_prefix
+    CROSS JOIN LATERAL jsonb_array_elements(u.input -> 'adjustments') AS one
+    CROSS JOIN LATERAL jsonb_array_elements(one -> 'took') AS taken
+    WHERE mine.invoice_id = :invoice AND u.status IN ('issued', 'empty')
+      AND taken -> 'usage_invoice' = to_jsonb(mine.id)
+    """
+)
+
+
+async def given_for_late(conn: AsyncConnection, invoice_id: int) -> int:
+    """What credits gave back of an invoice since usage that came late made it cheaper (minor units)."""
+    return (await conn.execute(_GIVEN_FOR_LATE, {"invoice": invoice_id})).scalar_one()
 
 
 async def void(conn: AsyncConnection, credit_id: int, *, now: datetime) -> None:

@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
 import asyncpg
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import Boolean, DateTime, LargeBinary, Text
 
 from db.engine import asyncpg_dsn
 from db.models.inbox import WebhookEvent
@@ -71,9 +73,61 @@ async def remember(conn: Connection, events: Sequence[NewEvent]) -> set[str]:
     return {row[0] for row in await conn.fetch(REMEMBER, *columns)}
 
 
+_PUT = text(
+    """
+    WITH arrived AS (
+        INSERT INTO webhook_events (id, type, api_version, livemode, account, object_id, customer_id,
+                                    payload, created_at, received_at, source)
+        SELECT e.*, 'events_api' FROM unnest(
+            CAST(:id AS text[]), CAST(:type AS text[]), CAST(:api_version AS text[]), CAST(:livemode AS bool[]),
+            CAST(:account AS text[]), CAST(:object_id AS text[]), CAST(:customer_id AS text[]),
+            CAST(:payload AS bytea[]), CAST(:created_at AS timestamptz[]), CAST(:received_at AS timestamptz[])
+        ) AS e
+        ON CONFLICT (id) DO NOTHING
+        RETURNING id, type, created_at, received_at
+    ), queued AS (
+        INSERT INTO queue (queue, name, event_id, due_at, priority)
+        SELECT 'events', type, id, received_at, :priority FROM arrived ORDER BY created_at, id
+    )
+    SELECT id FROM arrived
+    """
+).bindparams(
+    *(
+        bindparam(name, type_=ARRAY(kind))
+        for name, kind in zip(
+            NewEvent._fields, (Text, Text, Text, Boolean, Text, Text, Text, LargeBinary), strict=False
+        )
+    ),
+    *(bindparam(name, type_=ARRAY(DateTime(timezone=True))) for name in ("created_at", "received_at")),
+)
+
+
+async def put(conn: AsyncConnection, events: Sequence[NewEvent], *, priority: int) -> set[str]:
+    """Put events into the inbox that Stripe's Events API told, as `remember` does for those that webhooks bring.
+
+    Their ids must differ. Returns the ids that were new. Of one batch the oldest are applied first.
+    """
+    ordered = sorted(events)
+    columns: dict[str, object] = {
+        name: [event[place] for event in ordered] for place, name in enumerate(NewEvent._fields)
+    }
+    rows = await conn.execute(_PUT, columns | {"priority": priority})
+    return set(rows.scalars())
+
+
+_KNOWN = text("SELECT id, status FROM webhook_events WHERE id = ANY(:ids)").bindparams(
+    bindparam("ids", type_=ARRAY(Text))
+)
+
+
+async def known(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, str]:
+    """Those of these events that are in the inbox, each with its status."""
+    return {row[0]: row[1] for row in await conn.execute(_KNOWN, {"ids": list(ids)})}
+
+
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """A webhook event as it lies in the inbox; `payload` are the very bytes that Stripe signed."""
+    """An event as it lies in the inbox; `payload` are the very bytes that Stripe signed, or its API gave."""
 
     id: str
     type: str

@@ -1,5 +1,6 @@
 """Plans with an allowance, what subscriptions were when, and whose months are still to be looked at."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Date, Numeric, Text
 
-from db.usage_invoices import UsageRow
+from db.usage_invoices import Known, UsageRow
 
 Row = Mapping[str, Any]
 
@@ -154,15 +155,18 @@ async def used(conn: AsyncConnection, since: datetime, until: datetime, *, after
 
 
 _LOOKED_AT = text(
-    "SELECT user_id, period_start FROM usage_invoices"
+    "SELECT user_id, period_start, period_end, status, timezone FROM usage_invoices"
     " WHERE kind = 'overage' AND user_id = ANY(:users) AND status <> 'void' AND period_start >= :since"
+    " ORDER BY user_id, period_start"
 ).bindparams(bindparam("users", type_=ARRAY(BigInteger)))
 
 
-async def looked_at(conn: AsyncConnection, users: Sequence[int], since: datetime) -> set[tuple[int, datetime]]:
-    """The (user, period's begin) that were reckoned already, whatever came of it."""
-    found = await conn.execute(_LOOKED_AT, {"users": list(users), "since": since})
-    return {(row[0], row[1]) for row in found}
+async def looked_at(conn: AsyncConnection, users: Sequence[int], since: datetime) -> dict[int, list[Known]]:
+    """Customers' months that begin at `since` or later, were looked at and are not void, in order."""
+    found: defaultdict[int, list[Known]] = defaultdict(list)
+    for user_id, *period_ in await conn.execute(_LOOKED_AT, {"users": list(users), "since": since}):
+        found[user_id].append(Known(*period_))
+    return dict(found)
 
 
 _PLANNED = text(

@@ -98,6 +98,7 @@ COLUMNS = (
     "captured",
     "stripe_fee_cents",
     "net_amount_cents",
+    "settlement_currency",
     "payment_method",
     "payment_method_id",
     "card_brand",

@@ -102,3 +102,25 @@ class CaseOutcome(StrEnum):
     DISPUTED = "disputed"
     REFUNDED = "refunded"
     EXEMPT = "exempt"
+
+
+class DifferenceClass(StrEnum):
+    """In what our books and Stripe's differ about an object (`reconciliation_differences.class`)."""
+
+    MISSING_HERE = "missing_here"
+    MISSING_THERE = "missing_there"
+    AMOUNT = "amount"
+    CURRENCY = "currency"
+    STATUS = "status"
+    PERIOD = "period"
+    FEE = "fee"
+    REFUND = "refund"
+    DUPLICATE = "duplicate"
+
+
+class RunStatus(StrEnum):
+    """How a reconciliation or a verification went (`reconciliation_runs.status`, `verification_runs.status`)."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"

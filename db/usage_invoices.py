@@ -2,9 +2,9 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from sqlalchemy.types import BigInteger
 from db.ledger import hash63
 
 PARTNER = "partner"
+A_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +49,53 @@ class UsageRow:
 _COLUMNS = ", ".join(f"u.{name}" for name in UsageRow.__dataclass_fields__)
 
 
+def owner_lock(name: str) -> int:
+    """The key of the advisory lock of whoever invoices, or changes, what this partner or customer is charged."""
+    return hash63(f"usage_invoices/{name}")
+
+
+def customer(user_id: int | None) -> str:
+    """The name of a customer where partners have their prefix; no prefix holds a colon."""
+    return f"user:{user_id}"
+
+
 async def hold_owner(conn: AsyncConnection, prefix: str) -> bool:
     """Be the only one who invoices or changes this contract, until the transaction ends. False: somebody else is at it.
 
     The lock is that of `db.contracts.hold`, which waits for it.
     """
-    found = await conn.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": hash63(f"partner:{prefix}")})
+    found = await conn.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": owner_lock(prefix)})
     return bool(found.scalar_one())
 
 
-async def known(conn: AsyncConnection, since: datetime) -> dict[str, set[datetime]]:
-    """The beginnings of all periods that end after `since` and were looked at, void ones too, by partner."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A period that somebody looked at, whatever became of it."""
+
+    start: datetime
+    end: datetime
+    status: str
+    timezone: str
+
+    def shares(self, start: datetime, end: datetime) -> bool:
+        """Whether it has more than a day in common with `[start, end)`: a day's difference is that of time zones."""
+        return min(self.end, end) - max(self.start, start) > A_DAY
+
+
+async def known(conn: AsyncConnection, since: datetime, prefix: str | None = None) -> dict[str, list[Known]]:
+    """All periods that end after `since` and were looked at, void ones too, by partner; oldest first."""
     rows = await conn.execute(
         text(
-            "SELECT api_key_prefix, period_start FROM usage_invoices"
+            "SELECT api_key_prefix, period_start, period_end, status, timezone FROM usage_invoices"
             " WHERE kind = 'partner' AND period_end > :since AND api_key_prefix IS NOT NULL"
+            " AND (CAST(:prefix AS text) IS NULL OR api_key_prefix = :prefix)"
+            " ORDER BY api_key_prefix, period_start, id"
         ),
-        {"since": since},
+        {"since": since, "prefix": prefix},
     )
-    found: defaultdict[str, set[datetime]] = defaultdict(set)
-    for prefix, start in rows:
-        found[prefix].add(start)
+    found: defaultdict[str, list[Known]] = defaultdict(list)
+    for owner, *period in rows:
+        found[owner].append(Known(*period))
     return dict(found)
 
 
@@ -158,6 +185,26 @@ async def of_partner(conn: AsyncConnection, prefix: str) -> list[UsageRow]:
     return [UsageRow(**row) for row in found.mappings()]
 
 
+_NUMBERS = text(
+    """
+    SELECT u.id, coalesce(i.invoice_number, u.input ->> 'name') FROM usage_invoices u
+    LEFT JOIN invoices i ON i.id = u.invoice_id WHERE u.id = ANY(:ids)
+    """
+).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+
+
+async def numbers(conn: AsyncConnection, row_ids: Collection[int]) -> dict[int, str]:
+    """The numbers of the invoices of these rows; the month of one that has none."""
+    if not row_ids:
+        return {}
+    return {row[0]: row[1] for row in await conn.execute(_NUMBERS, {"ids": list(row_ids)}) if row[1] is not None}
+
+
+async def get(conn: AsyncConnection, row_id: int, *, lock: bool = False) -> UsageRow | None:
+    """The row of this id; with `lock` nobody else changes it."""
+    return await _one(conn, "u.id = :id" + (" FOR UPDATE" if lock else ""), id=row_id)
+
+
 async def of_invoice(conn: AsyncConnection, invoice_id: int, *, lock: bool = False) -> UsageRow | None:
     """The period that an invoice of ours is for; None: it is for something else."""
     return await _one(conn, "u.invoice_id = :id" + (" FOR UPDATE" if lock else ""), id=invoice_id)
@@ -176,6 +223,18 @@ async def closed_before(
         {"prefix": prefix, "start": start, "limit": limit},
     )
     return [UsageRow(**row) for row in found.mappings()][::-1]
+
+
+async def standing(conn: AsyncConnection, prefix: str) -> list[UsageRow]:
+    """All periods of a partner that are issued or empty, oldest first."""
+    found = await conn.execute(
+        text(
+            f"SELECT {_COLUMNS} FROM usage_invoices u WHERE u.kind = 'partner' AND u.api_key_prefix = :prefix"  # noqa: S608 - names of our own
+            " AND u.status IN ('issued', 'empty') AND u.input IS NOT NULL ORDER BY u.period_start"
+        ),
+        {"prefix": prefix},
+    )
+    return [UsageRow(**row) for row in found.mappings()]
 
 
 async def totals_before(conn: AsyncConnection, prefix: str, start: datetime, *, limit: int) -> list[tuple[int, int]]:
@@ -273,19 +332,26 @@ async def charged(conn: AsyncConnection, row_id: int, cents: int, usage: Mapping
 
 _CHARGING_LATE = text(
     """
-    SELECT i.invoice_number FROM usage_invoices me
+    SELECT coalesce(i.invoice_number, u.input ->> 'name') FROM usage_invoices me
     JOIN usage_invoices u ON u.kind = me.kind AND u.api_key_prefix IS NOT DISTINCT FROM me.api_key_prefix
         AND u.user_id IS NOT DISTINCT FROM me.user_id
-    JOIN invoices i ON i.id = u.invoice_id
-    WHERE me.id = :id AND u.status = 'issued'
-      AND u.input->'adjustments' @> jsonb_build_array(jsonb_build_object('usage_invoice', CAST(:id AS bigint)))
+    LEFT JOIN invoices i ON i.id = u.invoice_id
+    WHERE me.id = :id AND u.status IN ('issued', 'empty') AND u.id <> me.id AND EXISTS (
+        SELECT FROM jsonb_array_elements(u.input -> 'adjustments') AS one
+        WHERE (one -> 'usage_invoice' = to_jsonb(me.id)
+               AND (u.status = 'issued' OR jsonb_typeof(one -> 'credit') = 'number'))
+           OR one -> 'took' @> jsonb_build_array(jsonb_build_object('usage_invoice', me.id))
+    )
     ORDER BY u.period_start
     """
 )
 
 
 async def charging_late(conn: AsyncConnection, row_id: int) -> list[str]:
-    """Numbers of issued invoices that charge, or gave back, for usage of this period that came late."""
+    """Later invoices (their numbers; a month where there is none) that stand on this one.
+
+    They charge for usage of its period that came late, or gave back what it charged.
+    """
     return list((await conn.execute(_CHARGING_LATE, {"id": row_id})).scalars())
 
 
@@ -305,14 +371,19 @@ async def release(conn: AsyncConnection, row_id: int, by: str, *, now: datetime)
 
 
 async def waiting(conn: AsyncConnection, prefix: str | None = None) -> list[dict[str, Any]]:
-    """Periods that are parked, and those whose job was parked, oldest first."""
+    """Periods that are parked, and those that wait for a job that will not run by itself any more, oldest first.
+
+    `job_status` is `dead`, `cancelled`, or None where there is no such job any more.
+    """
     found = await conn.execute(
         text(
             """
             SELECT u.id, u.api_key_prefix, u.period_start, u.period_end, u.timezone, u.status, u.reasons, u.currency,
-                   u.total_cents, u.input ->> 'name' AS name, u.job_id, j.last_error, u.updated_at
-            FROM usage_invoices u LEFT JOIN jobs j ON j.id = u.job_id AND j.status = 'dead'
-            WHERE u.kind = 'partner' AND (u.status = 'parked' OR (u.status = 'pending' AND j.id IS NOT NULL))
+                   u.total_cents, u.input ->> 'name' AS name, u.job_id, j.status AS job_status,
+                   j.last_error, u.updated_at
+            FROM usage_invoices u LEFT JOIN jobs j ON j.id = u.job_id
+            WHERE u.kind = 'partner' AND (u.status = 'parked' OR (u.status = 'pending' AND u.job_id IS NOT NULL
+                  AND coalesce(j.status, 'dead') NOT IN ('queued', 'retrying')))
               AND (CAST(:prefix AS text) IS NULL OR u.api_key_prefix = :prefix)
             ORDER BY u.period_start, u.api_key_prefix
             """

@@ -15,13 +15,40 @@ from db.usage import Owner
 
 @dataclass(frozen=True, slots=True)
 class DaySum:
-    """What was used of one type on one day."""
+    """What was used on one day, of all types."""
 
     day: date
+    billable: bool
+    events: int
+    units: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class TypeSum:
+    """What was used of one type in the whole period."""
+
     event_type: str
     billable: bool
     events: int
     units: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What was used of types that are too many to be told one by one."""
+
+    event_types: int
+    events: int
+    units: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """A period's usage by day, and by type; `others` are the types of which least was used."""
+
+    days: tuple[DaySum, ...]
+    types: tuple[TypeSum, ...]
+    others: Others | None
 
 
 OF_ROLLUPS = {
@@ -33,7 +60,7 @@ OF_ROLLUPS = {
 _OF_EVENTS = {True: "e.api_key_prefix = :owner", False: "e.user_id = :owner"}
 
 
-def _by_day(*, partner: bool) -> TextClause:
+def _sums(*, partner: bool) -> TextClause:
     return text(
         f"""
         WITH kept AS (
@@ -53,27 +80,53 @@ def _by_day(*, partner: bool) -> TextClause:
             JOIN usage_events e ON e.occurred_at >= h.bucket_start
                 AND e.occurred_at < h.bucket_start + interval '1 hour'
             WHERE {_OF_EVENTS[partner]} AND e.occurred_at >= :since AND e.occurred_at < :until
+        ), summed AS MATERIALIZED (
+            SELECT day, event_type, billable, sum(events)::bigint AS events, sum(cost_units) AS units
+            FROM parts GROUP BY GROUPING SETS ((day, billable), (event_type, billable))
+        ), ranked AS MATERIALIZED (
+            SELECT *, row_number() OVER (ORDER BY units DESC, event_type, billable) AS place
+            FROM summed WHERE day IS NULL
         )
-        SELECT day, event_type, billable, sum(events)::bigint, sum(cost_units) FROM parts
-        GROUP BY day, event_type, billable ORDER BY day, event_type, billable
+        SELECT day, NULL, billable, events, units, 0::bigint FROM summed WHERE day IS NOT NULL
+        UNION ALL
+        SELECT NULL, event_type, billable, events, units, 0::bigint FROM ranked WHERE place <= :most
+        UNION ALL
+        SELECT NULL, NULL, NULL, sum(events)::bigint, sum(units), count(DISTINCT event_type)
+        FROM ranked WHERE place > :most HAVING count(*) > 0
+        ORDER BY 1, 2, 3
         """  # noqa: S608 - constants
     ).bindparams(bindparam("zone", type_=Text), bindparam("owner", type_=Text if partner else BigInteger))
 
 
-_BY_DAY = {partner: _by_day(partner=partner) for partner in (True, False)}
+_SUMS = {partner: _sums(partner=partner) for partner in (True, False)}
 
 
 def _owner(owner: Owner) -> str | int | None:
     return owner.user_id if owner.api_key_prefix is None else owner.api_key_prefix
 
 
-async def by_day(conn: AsyncConnection, owner: Owner, since: datetime, until: datetime, timezone: str) -> list[DaySum]:
-    """What `owner` used in `[since, until)`, by days of the IANA zone `timezone`, in order. Exact for any bounds.
+async def sums(
+    conn: AsyncConnection, owner: Owner, since: datetime, until: datetime, timezone: str, *, most: int
+) -> Sums:
+    """What `owner` used in `[since, until)`, by days of the IANA zone `timezone`, and by type, in order.
 
-    An hour that does not lie in one day and in the period as a whole is counted by its events.
+    Exact for any bounds: an hour that does not lie in one day and in the period as a whole is counted by its events.
+    Of more than `most` types (billable or not) those that were used most are told, and the sum of the others.
     """
-    values = {"owner": _owner(owner), "since": since, "until": until, "zone": timezone}
-    return [DaySum(*row) for row in await conn.execute(_BY_DAY[owner.api_key_prefix is not None], values)]
+    values = {"owner": _owner(owner), "since": since, "until": until, "zone": timezone, "most": most}
+    days: list[DaySum] = []
+    types: list[TypeSum] = []
+    others: Others | None = None
+    for day, event_type, billable, events, units, left in await conn.execute(
+        _SUMS[owner.api_key_prefix is not None], values
+    ):
+        if day is not None:
+            days.append(DaySum(day, billable, events, units))
+        elif event_type is not None:
+            types.append(TypeSum(event_type, billable, events, units))
+        else:
+            others = Others(left, events, units)
+    return Sums(tuple(days), tuple(types), others)
 
 
 _ANY = {

@@ -13,7 +13,7 @@ from db.engine import create_engine
 from intake import documents, mail_events, server, usage, usage_read, webhook
 from intake.batcher import Batcher, Bell, RememberEvents
 from intake.health import VERSION, Health, router
-from intake.usage import UsageDoor, name_of, owner_of, remember_usage, rows_of
+from intake.usage import RememberUsage, UsageDoor, name_of, owner_of, rows_of
 from intake.usage_access import Entry
 from intake.webhook import ASGIApp, Receive, Scope, Send, Webhook
 from worker import rate_limit
@@ -114,7 +114,7 @@ class _Reports:
         self._entry = Entry(self._keys, self._business, self._limits, admin_sha256=settings.admin_sha256)
         self._batcher = Batcher(
             url,
-            remember_usage,
+            RememberUsage(),
             size=lambda report: report.size,
             name=name_of,
             rows=rows_of,

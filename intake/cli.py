@@ -33,6 +33,8 @@ COMMANDS = {
     "dunning": Command("Unpaid invoices: list, show, preview, pause, resume.", "intake.commands.dunning:app"),
     "usage": Command("What was used: import, show, verify; plans, overage.", "intake.commands.usage:app"),
     "tokens": Command("Partners' keys for usage: create, list, revoke.", "intake.commands.tokens:app"),
+    "reconcile": Command("Compare the books with Stripe, and mend them.", "intake.commands.reconcile:app"),
+    "verify": Command("Check the books' own invariants.", "intake.commands.verify:verify"),
     "doctor": Command("Check the configuration and all that it points to.", "intake.commands.doctor:doctor"),
     "intake": Command("Run the public door alone.", "intake.commands.roles:intake"),
     "worker": Command("Run a worker alone.", "intake.commands.roles:worker"),

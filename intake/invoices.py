@@ -1,12 +1,15 @@
 """Invoices and documents in the words of operators: the same at the terminal, the API and the dashboard."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db import credit_notes, manual_payments
+from db import credits as credit_rows
 from db.documents import StoredDocument
 from db.operators import invoices
 from db.operators.actions import NotAllowedError
@@ -59,10 +62,51 @@ async def story_of(conn: AsyncConnection, found: Found) -> dict[str, Any]:
     return {
         "ref": found.target,
         "invoice": shown(found.invoice) if found.invoice is not None else None,
+        **await _money_of(conn, found.invoice),
         "document": document_json(found.main) if found.main is not None else None,
         "documents": [document_json(one) for one in found.documents],
         "audit": shown({"audit": await invoices.audit_of(conn, found)})["audit"],
     }
+
+
+async def _money_of(conn: AsyncConnection, invoice: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What became of what an invoice of ours came to: payments past Stripe, credits, credit notes. Minor units."""
+    if invoice is None or invoice["kind"] is None:
+        return {"payments": [], "credits": [], "credit_notes": []}
+    paid = await manual_payments.of_invoice(conn, invoice["id"])
+    applied = await credit_rows.applied_to(conn, invoice["id"])
+    notes = await credit_notes.of_invoice(conn, invoice["id"])
+    return {
+        "payments": [_plain(asdict(one)) for one in paid],
+        "credits": [
+            _plain(
+                {
+                    "credit_id": one.credit.id,
+                    "kind": one.credit.kind,
+                    "amount_cents": one.amount_cents,
+                    "reason": one.credit.reason,
+                }
+            )
+            for one in applied
+        ],
+        "credit_notes": [
+            _plain(
+                {
+                    "number": one.number,
+                    "total_cents": one.total_cents,
+                    "paid_out_cents": one.out_of_band_cents,
+                    "reason": one.memo,
+                    "issued_at": one.issued_at,
+                }
+            )
+            for one in notes
+        ],
+    }
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    typed = {"reason", "method", "reference", "recorded_by"}
+    return jsonable({name: without_secrets(value) if name in typed else value for name, value in row.items()})
 
 
 def document_of(found: Found) -> StoredDocument:

@@ -2,13 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from db.operators import status
+from db import reconciliation as comparisons
+from db.operators import reconciliation, status
+from db.verify import runs as verifications
 from worker import schedule
 from worker.registry import ScheduleSpec
 from worker.telemetry import SECRET, redact
@@ -101,6 +103,9 @@ async def overview(engine: AsyncEngine, schedules: Iterable[ScheduleSpec], now: 
         workers = await status.workers(conn, now)
         pauses = await status.pauses(conn)
         planned = await _schedules(conn, schedules, now)
+        broken = [name for name, rows in (await verifications.broken(conn)).items() if rows]
+        differences = sum((await comparisons.open_counts(conn)).values())
+        uncompared = await reconciliation.failed(conn)
     events = {
         "received": sum(queue["events_received"] for queue in found.values()),
         **finished,
@@ -114,7 +119,7 @@ async def overview(engine: AsyncEngine, schedules: Iterable[ScheduleSpec], now: 
         for name, queue in found.items()
     }
     told = {"now": now, "queues": queues, "events": events, "workers": workers, "schedules": planned, "pauses": pauses}
-    return jsonable(told) | {"hints": hints(told)}
+    return jsonable(told) | {"hints": [*hints(told), *_broken(broken), *_compared(differences, uncompared)]}
 
 
 async def _schedules(conn: AsyncConnection, specs: Iterable[ScheduleSpec], now: datetime) -> list[dict[str, Any]]:
@@ -171,6 +176,25 @@ def hints(told: Mapping[str, Any]) -> list[str]:
         why = f" ({one['why']})" if one["why"] else ""
         flag = {"queues": "", "events": "--type ", "jobs": "--name "}[group]
         found.append(f"{one['target']} is paused by {one['who']}{why}: billing {group} resume {flag}{one['target']}")
+    return found
+
+
+def _broken(invariants: Sequence[str]) -> list[str]:
+    """What the last check of the books' own invariants found; `billing verify` shows the rows."""
+    if not invariants:
+        return []
+    return [f"{_many(len(invariants), 'invariant')} of the books broken ({', '.join(invariants)}): billing verify"]
+
+
+def _compared(differences: int, uncompared: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the comparisons with Stripe found, and where none came to its end."""
+    found: list[str] = []
+    for one in uncompared:
+        whose = f" of {one['stripe_account']}" if one["stripe_account"] else ""
+        why = redact(one["error"] or "it ended with an error")
+        found.append(f"the books{whose} were not compared with Stripe ({why}): billing reconcile list")
+    if differences:
+        found.append(f"{_many(differences, 'difference')} to Stripe: billing reconcile differences")
     return found
 
 

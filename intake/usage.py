@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 import structlog
@@ -16,6 +16,7 @@ from db.usage import Added, Clash, NewUsage
 from intake.batcher import UnavailableError
 from intake.usage_access import Caller, Headers, RefusalError
 from intake.usage_rows import BadRowsError, Problem, Reader
+from intake.usage_types import TOO_MANY, TypesCap
 from intake.webhook import BODY_TIMEOUT, MAX_BODY, RETRY_AFTER, Message, Receive, RejectionError, Scope, Send, read_body
 from worker.ports import Clock
 from worker.telemetry import USAGE_EVENTS, USAGE_REQUESTS
@@ -34,17 +35,39 @@ class Report(NamedTuple):
     size: int
 
 
+class TooManyTypes(NamedTuple):
+    """Nothing of the request was stored: the types of these of its rows (from 0) would be too many in their month."""
+
+    rows: tuple[int, ...]
+
+
+Came: TypeAlias = Added | Clash | TooManyTypes
+"""What a report came to."""
+
+
 class Store(Protocol):
     """Remembers what was reported."""
 
-    async def remember(self, item: Report, /) -> Added | Clash:
+    async def remember(self, item: Report, /) -> Came:
         """Return what a report came to, after the commit. Raises UnavailableError."""
         ...
 
 
-async def remember_usage(conn: Connection, items: Sequence[Report], /) -> list[Added | Clash]:
-    """Commit reports together."""
-    return await usage.add(conn, [item.events for item in items])
+class RememberUsage:
+    """Usage goes into the books, each report as a whole, as long as its types are few."""
+
+    def __init__(self) -> None:
+        self._types = TypesCap()
+
+    async def __call__(self, conn: Connection, items: Sequence[Report], /) -> list[Came]:
+        """Commit reports together, and return what each came to."""
+        refused = {
+            number: TooManyTypes(rows)
+            for number, item in enumerate(items)
+            if (rows := await self._types.refused(conn, item.events))
+        }
+        stored = iter(await usage.add(conn, [one.events for number, one in enumerate(items) if number not in refused]))
+        return [refused.get(number) or next(stored) for number in range(len(items))]
 
 
 def name_of(report: Report) -> str:
@@ -149,12 +172,12 @@ class UsageDoor:
         except UnavailableError as error:
             USAGE_EVENTS.labels("unavailable").inc(len(events))
             raise _unavailable(str(error)) from None
-        if isinstance(found, Clash):
-            raise BadRowsError(
-                [Problem(row, "idempotency_key", events[row].idempotency_key, USED_BEFORE) for row in found.rows],
-                rows=len(events),
-            )
-        return found
+        if isinstance(found, Added):
+            return found
+        field, told = ("idempotency_key", USED_BEFORE) if isinstance(found, Clash) else ("event_type", TOO_MANY)
+        raise BadRowsError(
+            [Problem(row, field, events[row].idempotency_key, told) for row in found.rows], rows=len(events)
+        )
 
     def _refused(self, outcome: str, status: int) -> None:
         """Count a refusal, and log it, each kind at most once in a second: no stranger may fill our disk."""

@@ -130,9 +130,8 @@ class UsageRead:
                 raise
             after = (("retry-after", str(RETRY_AFTER)),)
             raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "away", "try again later", after) from None
-        return Response(
-            reading.encode(told), headers={**headers, "cache-control": "no-store"}, media_type="application/json"
-        )
+        body = await asyncio.to_thread(reading.encode, told)
+        return Response(body, headers={**headers, "cache-control": "no-store"}, media_type="application/json")
 
     @staticmethod
     def _refusal(refusal: RefusalError, headers: Mapping[str, str]) -> Response:

@@ -83,6 +83,11 @@ _decode = msgspec.json.Decoder(Row | list[Row]).decode
 _PLACE = re.compile(r"\$\[(\d+)\]")
 
 
+def too_late(late: timedelta) -> str:
+    """What is said of usage that occurred longer than `late` ago."""
+    return f"is longer than {late.days} days ago, and cannot be taken any more"
+
+
 class Problem(msgspec.Struct, frozen=True):
     """What is wrong with a row (from 0), or with the request as a whole."""
 
@@ -173,7 +178,7 @@ class Reader:
         if at > now + AHEAD:
             raise _Wrong("occurred_at", "lies in the future, by more than 5 minutes")
         if at < now - self._late:
-            raise _Wrong("occurred_at", f"is longer than {self._late.days} days ago, and cannot be taken any more")
+            raise _Wrong("occurred_at", too_late(self._late))
         return at
 
     def _explain(self, body: bytes, prefix: str | None, now: datetime, said: str) -> NoReturn:
@@ -195,7 +200,7 @@ class Reader:
             problems += found_here[:room]
             more += len(found_here[room:])
         if more:
-            problems.append(Problem(None, None, None, f"and {more} more problems"))
+            problems.append(Problem(None, None, None, f"and {more:,} more problem{'' if more == 1 else 's'}"))
         if not problems:
             place = _PLACE.search(said)
             problems = [Problem(int(place[1]) if place else None, None, None, said)]
@@ -215,7 +220,14 @@ class Reader:
             for name in unknown[:MOST_UNKNOWN]
         ]
         if more := len(unknown[MOST_UNKNOWN:]):
-            problems.append(Problem(index, None, key, f"and {more} more fields are not known"))
+            problems.append(
+                Problem(
+                    index,
+                    None,
+                    key,
+                    f"and {more:,} more fields are not known" if more > 1 else "and one more field is not known",
+                )
+            )
         good: dict[str, Any] = {}
         for name, kind in FIELDS.items():
             if name not in row and type(None) in getattr(kind, "__args__", ()):
@@ -244,7 +256,7 @@ def _no_constant(_: str) -> NoReturn:
 
 def _count(rows: Sequence[Any]) -> None:
     if len(rows) > MAX_ROWS:
-        told = f"{len(rows)} rows: send at most {MAX_ROWS} in one request"
+        told = f"{len(rows):,} rows: send at most {MAX_ROWS:,} in one request"
         raise BadRowsError([Problem(None, None, None, told)], rows=len(rows))
 
 

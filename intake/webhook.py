@@ -7,10 +7,11 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from db import envelope
+from db.envelope import MalformedError
 from db.inbox import NewEvent
-from intake import envelope, signature
+from intake import signature
 from intake.batcher import UnavailableError
-from intake.envelope import MalformedError
 from intake.server import WHOLE_BODY
 from intake.signature import BadSignatureError
 from worker.ports import Clock

@@ -20,6 +20,13 @@ class StripeApi(Protocol):
         """`GET /v1/{path}`. Raises TryLater when Stripe is away or limits us, Refused when it can never work."""
         ...
 
+    async def read(self, path: str, **params: Any) -> bytes:
+        """`GET /v1/{path}` as the very bytes that Stripe sent, for lists. Errors are those of `retrieve`.
+
+        Whoever reads much leaves others room: it waits for its turn in the budget that all workers share.
+        """
+        ...
+
     async def act(
         self, method: Literal["post", "delete"], path: str, *, idempotency_key: str, **params: Any
     ) -> dict[str, Any]:

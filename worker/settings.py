@@ -170,6 +170,22 @@ def _documents(value: str | frozenset[str]) -> frozenset[str]:
     return names
 
 
+REPAIRS = ("missing_here", "amount", "currency", "status", "period", "fee", "refund", "duplicate")
+"""Classes of differences to Stripe that can be mended from Stripe's data (`db.states.DifferenceClass`)."""
+
+SAFE_REPAIRS = frozenset({"missing_here", "status", "period", "fee", "refund"})
+"""What `safe` stands for: all that an event that came too late would have done."""
+
+
+def _repairs(value: str | frozenset[str]) -> frozenset[str]:
+    names = frozenset(value.replace(",", " ").split() if isinstance(value, str) else value)
+    for name in sorted(names - {*REPAIRS, "safe"}):
+        near = get_close_matches(name, (*REPAIRS, "safe"), n=1)
+        meant = f"did you mean {near[0]}?" if near else f"there are safe, {', '.join(REPAIRS)}"
+        raise ValueError(f"{name} is no class of differences that can be mended: {meant}")
+    return (names - {"safe"}) | SAFE_REPAIRS if "safe" in names else names
+
+
 LINK_SECRET = 32
 """The least length of the secret that download links are signed with, in characters."""
 
@@ -259,6 +275,7 @@ class Settings(BaseSettings):
     stripe_mode: StripeMode = StripeMode.ANY
     stripe_secret_key: SecretStr | None = None
     stripe_api_base: HttpUrl | None = None
+    billing_stripe_requests_per_second: Annotated[int, Field(ge=1, le=1000)] = 25
     admin_token: SecretStr | None = None
     billing_admin_token_sha256: Annotated[str | None, AfterValidator(lambda one: one and _sha256(one))] = None
     billing_lease_seconds: Annotated[float, Field(ge=1, le=300)] = 15.0
@@ -289,6 +306,7 @@ class Settings(BaseSettings):
     billing_pdf_processes: Annotated[int | None, Field(ge=1, le=64)] = None
     billing_pdf_seconds: Annotated[float, Field(ge=1, le=600)] = 60.0
     billing_pdf_megabytes: Annotated[int, Field(ge=256, le=16384)] = 1024
+    billing_reconcile_repair: Annotated[frozenset[str], NoDecode, BeforeValidator(_repairs)] = frozenset()
     billing_partner_grace_hours: Annotated[int, Field(ge=0, le=72)] = 6
     log_format: Annotated[str, Field(pattern="^(json|console)$")] = "console"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"

@@ -28,6 +28,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.dunning import open_count
 from db.inbox import Depth, depths
+from db.reconciliation import open_counts
+from db.verify import runs as verifications
 from worker.settings import Settings
 
 log = structlog.get_logger()
@@ -197,6 +199,9 @@ USAGE_REQUESTS = Counter("billing_usage_requests_total", "Requests at the door f
 RATE_LIMIT_UNAVAILABLE = Counter(
     "billing_rate_limit_unavailable_total", "Requests that were let in uncounted, because Redis was away."
 )
+STRIPE_BUDGET_UNAVAILABLE = Counter(
+    "billing_stripe_budget_unavailable_total", "Requests to Stripe that one process counted alone: Redis was away."
+)
 
 MAX_TYPES = 500
 """Event types that get a label of their own (Stripe has about 250); more than these are `other`."""
@@ -236,6 +241,8 @@ class QueueCollector(Collector):
         self._lock = asyncio.Lock()
         self._depths: Mapping[str, Depth] | None = None
         self._dunning = 0
+        self._broken: Mapping[str, int] = {}
+        self._differences: Mapping[str, int] = {}
         self._asked_at: float | None = None
 
     async def refresh(self, now: datetime) -> None:
@@ -249,6 +256,8 @@ class QueueCollector(Collector):
                 async with asyncio.timeout(self._timeout), self._engine.connect() as conn:
                     self._depths = await depths(conn, now)
                     self._dunning = await open_count(conn)
+                    self._broken = await verifications.broken(conn)
+                    self._differences = await open_counts(conn)
             except (SQLAlchemyError, OSError, TimeoutError) as error:
                 self._depths = None
                 log.warning("the queues cannot be counted", error=redact(repr(error)))
@@ -269,6 +278,22 @@ class QueueCollector(Collector):
         yield from (up, ready, oldest, dead)
         if self._depths is not None:
             yield GaugeMetricFamily("billing_dunning_open", "Dunning cases that are not closed.", value=self._dunning)
+            broken = GaugeMetricFamily(
+                "billing_verify_violations",
+                "Rows that broke an invariant when it was last checked.",
+                labels=["invariant"],
+            )
+            for name, rows in self._broken.items():
+                broken.add_metric([name], rows)
+            yield broken
+            differences = GaugeMetricFamily(
+                "billing_reconciliation_differences",
+                "Things on which our books and Stripe do not agree.",
+                labels=["class"],
+            )
+            for name, count in self._differences.items():
+                differences.add_metric([name], count)
+            yield differences
 
 
 class Exposition:

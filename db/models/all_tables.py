@@ -12,6 +12,7 @@ from db.models import (
     operations,
     partners,
     payments,
+    reconciliation,
     subscriptions,
     usage,
 )
@@ -20,7 +21,7 @@ from db.models.base import Base
 metadata = Base.metadata
 modules = (
     *(inbox, operations, customers, catalog, subscriptions, invoices, payments, mail, dunning, documents),
-    *(usage, partners, credit_grants),
+    *(usage, partners, credit_grants, reconciliation),
 )
 
 

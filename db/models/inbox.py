@@ -10,11 +10,15 @@ from db.models.base import Base
 
 
 class WebhookEvent(Base):
-    """One event as Stripe signed it. `status` is the event's state, `effects` tells what it changed and staged."""
+    """One event as Stripe signed it, or as its Events API told it (`source`).
+
+    `status` is the event's state, `effects` tells what it changed and staged.
+    """
 
     __tablename__ = "webhook_events"
     __table_args__ = (
         CheckConstraint("status IN ('received','processed','ignored','retrying','dead')", name="status"),
+        CheckConstraint("source IN ('webhook','events_api')", name="source"),
         Index("ix_webhook_events_received_at", "received_at"),
         Index("ix_webhook_events_customer_id", "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
         # Room for the one update that finishes an event, so that it stays on its page (a HOT update).
@@ -36,6 +40,7 @@ class WebhookEvent(Base):
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     last_error: Mapped[str | None]
     effects: Mapped[dict[str, Any] | None]
+    source: Mapped[str] = mapped_column(server_default="webhook")
 
 
 class QueueRow(Base):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models.mirror import Keep, Mirror, WithMetadata
+from db.models.mirror import LATELY, Keep, Mirror, WithMetadata
 
 
 class Invoice(Mirror, WithMetadata):
@@ -39,6 +39,7 @@ class Invoice(Mirror, WithMetadata):
         Index("ix_invoices_stripe_subscription_id", "stripe_subscription_id"),
         Index("ix_invoices_user_id", "user_id"),
         Index("ix_invoices_stripe_created_at", "stripe_created_at"),
+        Index("ix_invoices_updated_at", "updated_at", **LATELY),
     )
     ledger_key: ClassVar = ("stripe_invoice_id",)
     ledger_sticky: ClassVar[dict[str, Keep]] = {

@@ -16,6 +16,13 @@ EVERYWHERE: dict[str, Keep] = {"livemode": "max", "stripe_account": "max", "dele
 """Sticky in every table: an object never changes its account, and never comes back once deleted."""
 
 
+LATELY: dict[str, Any] = {
+    "postgresql_using": "brin",
+    "postgresql_with": {"pages_per_range": "32", "autosummarize": "true"},
+}
+"""How `updated_at` is indexed, for those who look at what changed of late: a B-tree would make every update dearer."""
+
+
 class Mirror(Base):
     """A copy of one Stripe object, merged from snapshots in any order (see `db.ledger`).
 

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base
-from db.models.mirror import Keep, Mirror, WithMetadata
+from db.models.mirror import LATELY, Keep, Mirror, WithMetadata
 
 
 class PaymentIntent(Mirror, WithMetadata):
@@ -43,12 +43,18 @@ class Charge(Mirror, WithMetadata):
     __table_args__ = (
         Index("ix_charges_stripe_payment_intent_id", "stripe_payment_intent_id"),
         Index("ix_charges_stripe_customer_id", "stripe_customer_id"),
+        Index(
+            "ix_charges_without_fee",
+            "stripe_created_at",
+            postgresql_where=text("status = 'succeeded' AND captured AND stripe_fee_cents IS NULL"),
+        ),
     )
     ledger_key: ClassVar = ("stripe_charge_id",)
     ledger_sticky: ClassVar[dict[str, Keep]] = {
         "stripe_payment_intent_id": "max",
         "stripe_fee_cents": "max",
         "net_amount_cents": "max",
+        "settlement_currency": "max",
         "refund_seen_at": "max",
         "expired_at": "min",
     }
@@ -76,6 +82,8 @@ class Charge(Mirror, WithMetadata):
     description: Mapped[str | None]
     stripe_fee_cents: Mapped[int | None]
     net_amount_cents: Mapped[int | None]
+    settlement_currency: Mapped[str | None]
+    """Of the fee and the net amount: that of the balance, which need not be the payment's."""
     refund_seen_at: Mapped[datetime | None]
     """When Stripe last said `charge.refunded`; stands in for a refund object that never came."""
     expired_at: Mapped[datetime | None]
@@ -238,6 +246,7 @@ class Payment(Base):
         Index("ix_payment_history_invoice_id", "invoice_id"),
         Index("ix_payment_history_user_id", "user_id"),
         Index("ix_payment_history_created_at", "created_at"),
+        Index("ix_payment_history_updated_at", "updated_at", **LATELY),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -255,6 +264,8 @@ class Payment(Base):
     captured: Mapped[bool] = mapped_column(server_default=text("false"))
     stripe_fee_cents: Mapped[int | None]
     net_amount_cents: Mapped[int | None]
+    settlement_currency: Mapped[str | None]
+    """Of the fee and the net amount: that of the balance, which need not be `currency`."""
     payment_method: Mapped[str | None]
     payment_method_id: Mapped[str | None]
     card_brand: Mapped[str | None]

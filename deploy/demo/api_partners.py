@@ -189,7 +189,7 @@ class ApiPartners:
         self.start, first = start, datetime.fromtimestamp(start, UTC).date()
         for partner in API_PARTNERS:
             fields = {"api_key_prefix": partner.prefix, "contract_start_date": first.isoformat(), **partner.terms}
-            self._operator("/admin/partners", fields)
+            self.operator("/admin/partners", fields)
             self._keys[partner.prefix] = self.desk.make_key(partner.prefix)
 
     def pass_days(self, before: int, now: int) -> None:
@@ -199,7 +199,7 @@ class ApiPartners:
                 self._report(partner, day)
             if (day + DAY).day == LOOKED_FOR_ON:
                 period = f"{day + DAY}T00:00Z"
-                self._operator("/admin/schedules/partner-invoices/run", {"period": period})
+                self.operator("/admin/schedules/partner-invoices/run", {"period": period})
             self._pay(datetime(day.year, day.month, day.day, tzinfo=UTC) + DAY)
 
     def _report(self, partner: ApiPartner, day: date) -> None:
@@ -213,9 +213,10 @@ class ApiPartners:
         for prefix, number, issued_at in self.desk.unpaid():
             if issued_at + after[prefix] <= now:
                 sent = {"reference": f"transfer for {number}", "why": "on the bank's statement"}
-                self._operator(f"/admin/invoices/{number}/payments", sent)
+                self.operator(f"/admin/invoices/{number}/payments", sent)
 
-    def _operator(self, path: str, body: Any) -> Json:
+    def operator(self, path: str, body: Any) -> Json:
+        """What an operator posts to the internal door. Raises UnreachableError, StoppedError, and RuntimeError."""
         return self._post(f"{self.admin}{path}", body, self.token)
 
     def _post(self, url: str, body: Any, token: str) -> Json:

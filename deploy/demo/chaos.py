@@ -105,17 +105,19 @@ class Chaos:
     def _disorder(self) -> str:
         duplicate, reorder = self.chance.choice((5, 15, 30)), self.chance.choice((20, 50, 80))
         delay, twin = self.chance.choice((2, 5, 10)), self.chance.choice((0, 3, 6))
+        drop = self.chance.choice((0, 2, 5))
         self._script["webhooks"] = {
             "duplicate": {"p": duplicate / 100, "copies": self.chance.randint(1, 3), "within": 2 * DAY},
             "reorder": {"p": reorder / 100, "within": self.chance.choice((60, 3600, 6 * 3600))},
             "delay": {"p": delay / 100, "up_to": 3 * DAY},
             "twin": {"p": twin / 100},
             "burst": {"p": 0.001, "seconds": 8 * 3600},
+            "drop": {"p": drop / 1000},
         }
         self._follow()
         return (
             f"from now on {duplicate} % of webhooks come again, {reorder} % out of order, "
-            f"{delay} % up to three days late, {twin} % under a second id"
+            f"{delay} % up to three days late, {twin} % under a second id, {drop / 10:g} % never"
         )
 
     def _api_faults(self) -> str:

@@ -16,6 +16,7 @@ from rich.markup import escape
 from deploy.demo import site as sites
 from deploy.demo import summary, timeline
 from deploy.demo.api_partners import ApiPartners
+from deploy.demo.bookkeeper import Bookkeeper
 from deploy.demo.calendar import Calendar, write
 from deploy.demo.chaos import Chaos
 from deploy.demo.company import NAME, TRADE, found
@@ -140,8 +141,9 @@ class Demo:
             chaos = Chaos(wishes.seed, self.machine, client, self.site.next_signing) if wishes.chaos else None
             story = Story(Shop(client, found(client)))
             partners = open_.enter_context(self._api_partners(ledger))
+            keeper = Bookkeeper(partners.operator) if wishes.chaos else None
             director = Director(
-                client, story, ledger, calendar, self.screen, self.machine.stopping, clock.now, chaos, partners
+                client, story, ledger, calendar, self.screen, self.machine.stopping, clock.now, chaos, partners, keeper
             )
             client.before_write = director.breathe
             end = later(self.start, HISTORY_ENDS - HISTORY_BEGINS) + (FOUR_WEEKS if wishes.once else 0)

@@ -16,6 +16,7 @@ GAVE_NOTHING = ("failed", "canceled")
 OF_CHARGES = (
     "stripe_fee_cents",
     "net_amount_cents",
+    "settlement_currency",
     "card_brand",
     "card_last4",
     "refunded_at",
@@ -83,11 +84,12 @@ def _of_charge(obj: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _booked(view: View, obj: Mapping[str, Any]) -> dict[str, Any]:
-    """Fee and net: Stripe's webhooks do not show them, so the ledger may not know them yet."""
+    """Fee, net and their currency: Stripe's webhooks do not show them, so the ledger may not know them yet."""
     booked = view.whole("balance_transaction", obj["balance_transaction"])
     return {
         "stripe_fee_cents": Either((None, booked.get("fee"))),
         "net_amount_cents": Either((None, booked.get("net"))),
+        "settlement_currency": Either((None, booked.get("currency"))),
     }
 
 

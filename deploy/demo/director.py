@@ -9,6 +9,7 @@ from itertools import chain
 
 from deploy.demo.acts import Beat
 from deploy.demo.api_partners import ApiPartners
+from deploy.demo.bookkeeper import EVERY, Bookkeeper
 from deploy.demo.calendar import Calendar
 from deploy.demo.chaos import LIVE_SECONDS, Chaos
 from deploy.demo.company import money
@@ -32,8 +33,11 @@ BACKLOG = 3_000
 PATIENCE = 2.0
 """Seconds that the history waits at the end of a day for the workers; they may just have been killed."""
 
-HEARD, HEARD_IN_CHAOS = timedelta(days=2), timedelta(days=5)
-"""How late the business hears of something at most: workers may lag a day behind, chaos holds events back for three."""
+HEARD, HEARD_IN_CHAOS = timedelta(days=2), timedelta(days=5 + EVERY)
+"""How late the business hears of something at most: workers may lag a day behind, chaos holds events back for three.
+
+What chaos loses for good is heard of when the books are reconciled.
+"""
 
 LOOK = 0.025
 """Seconds between two looks at what the workers still have to do."""
@@ -74,6 +78,7 @@ class Director:
     present: Callable[[], datetime]
     chaos: Chaos | None = None
     partners: ApiPartners | None = None
+    bookkeeper: Bookkeeper | None = None
     now: int = 0
     """Stripe's time."""
 
@@ -135,6 +140,8 @@ class Director:
             self.calendar.move(before, self.now)
             if self.partners is not None:
                 self.partners.pass_days(before, self.now)
+            if self.bookkeeper is not None:
+                self.bookkeeper.pass_days(before, self.now)
 
     def breathe(self) -> None:
         """Let a second pass before the next request, as it does where people click.
@@ -199,8 +206,11 @@ class Director:
             self._pause(0.05)
 
     def compare(self) -> list[Difference]:
-        """Lay the books side by side, once everything is delivered and applied."""
+        """Lay the books side by side, once everything is delivered and applied, and what was lost is found."""
         self.drain()
+        if self.bookkeeper is not None:
+            self.bookkeeper.reconcile(self.now)
+            self.drain()
         found = self.ledger.differences(self.stripe.get("/_sim/books"), self.now, self.heard)
         if self.partners is not None:
             found += self.ledger.partners(self.partners.seed, self.partners.start, self.now)

@@ -16,7 +16,18 @@ from db.engine import create_engine, is_away
 from db.operators.actions import NotAllowedError, UnknownIdsError
 from db.operators.filters import BadFilterError
 from intake import server
-from intake.admin import api, dashboard, dunning, invoices, letters, partners
+from intake.admin import (
+    api,
+    dashboard,
+    dunning,
+    invoices,
+    letters,
+    partners,
+    partners_invoices,
+    reconciliation,
+    tokens,
+    verify,
+)
 from intake.admin import credits as credits_
 from intake.admin.auth import Gate
 from intake.admin.desk import SHUT, Desk
@@ -114,8 +125,13 @@ def build_app(
     app.include_router(credits_.api)
     app.include_router(invoices.api)
     app.include_router(invoices.pages)
+    app.include_router(partners_invoices.api)  # its fixed names come before any prefix
     app.include_router(partners.api)
+    app.include_router(tokens.api)
     app.include_router(partners.pages)
+    app.include_router(verify.api)
+    app.include_router(reconciliation.api)
+    app.include_router(reconciliation.pages)
     app.include_router(letters.api)
     app.include_router(letters.pages)
     app.include_router(dashboard.router)

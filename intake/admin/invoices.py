@@ -8,16 +8,19 @@ from fastapi.security import HTTPBearer
 
 from db import documents
 from db.operators import invoices
-from db.operators.actions import UnknownIdsError
+from db.operators.actions import NotAllowedError, UnknownIdsError
 from db.operators.invoices import DocumentFilter, DocumentKind, DocumentStatus, InvoiceFilter, InvoiceStatus
 from intake.admin import dashboard
 from intake.admin import invoices_models as models
-from intake.admin.api import NOT_FOUND, bearer
+from intake.admin.api import NOT_FOUND, REFUSED, bearer
 from intake.admin.dashboard import PAGE, SignedIn
 from intake.admin.desk import AtDesk, Desk
 from intake.admin.models import JobId
 from intake.documents import pdf_answer
 from intake.invoices import document_of, ready, shown, story
+from jobs.partners.explain import explained
+from worker.deps import Tx
+from worker.errors import Refused
 from worker.ports import Files
 
 api = APIRouter(
@@ -94,6 +97,21 @@ async def fetch_document(at: AtDesk, files: Storage, document_id: JobId, request
 async def fetch_invoice(at: AtDesk, files: Storage, ref: str, request: Request) -> Response:
     """The PDF of an invoice, a credit note or a receipt: by our number, our id, or Stripe's id."""
     return await _pdf_of(at, files, ref, request)
+
+
+@api.get("/invoices/{ref:path}/explain", responses=REFUSED)
+async def explain_invoice(at: AtDesk, ref: str) -> models.InvoiceExplained:
+    """Reckon an invoice for usage again, from what was frozen with it: every line's arithmetic, and what differs."""
+    async with at.engine.connect() as conn:
+        await conn.execution_options(isolation_level="REPEATABLE READ")
+        found = await invoices.find(conn, ref)
+        if found.invoice is None:
+            raise NotAllowedError([f"{found.target} is no invoice"])
+        try:
+            told = await explained(Tx(conn, at.clock.now(), at.clock.now()), found.invoice["id"])
+        except Refused as refused:
+            raise NotAllowedError([refused.reason]) from refused
+    return models.InvoiceExplained.model_validate(told.json())
 
 
 @api.get("/invoices/{ref:path}", responses=NOT_FOUND)

@@ -136,11 +136,73 @@ class DocumentPage(BaseModel):
     next: int | None
 
 
+class ManualPayment(BaseModel):
+    """Money that came past Stripe, in the invoice's currency."""
+
+    id: int
+    amount_cents: Cents
+    method: str
+    reference: str
+    paid_at: datetime
+    recorded_at: datetime
+    recorded_by: str
+
+
+class PaidByCredit(BaseModel):
+    """What a credit paid, in the invoice's currency."""
+
+    credit_id: int
+    kind: str
+    amount_cents: Cents
+    reason: str
+
+
+class NoteAbout(BaseModel):
+    """A credit note, in the invoice's currency."""
+
+    number: str
+    total_cents: Cents
+    paid_out_cents: Annotated[int, Field(description="What of it was sent back by hand.")]
+    reason: str | None
+    issued_at: datetime
+
+
 class InvoiceStory(BaseModel):
-    """An invoice, or a document without one, with all that was written about it."""
+    """An invoice, or a document without one, with all that was written about it, and what became of its amount."""
 
     ref: str
     invoice: InvoiceDetails | None
+    payments: Annotated[list[ManualPayment], Field(description="Of our own invoices: what came past Stripe.")]
+    credits: Annotated[list[PaidByCredit], Field(description="Of our own invoices: what credits paid.")]
+    credit_notes: Annotated[list[NoteAbout], Field(description="Of our own invoices: what was taken back.")]
     document: DocumentDetails | None
     documents: list[DocumentDetails]
     audit: list[AuditRow]
+
+
+class ExplainedLine(BaseModel):
+    """A line and how it comes about."""
+
+    kind: str
+    amount: Cents
+    arithmetic: str
+    facts: dict[str, str]
+
+
+class InvoiceExplained(BaseModel):
+    """An invoice for usage, reckoned again from what was frozen with it. Amounts are minor units of `currency`."""
+
+    number: str
+    partner: str | None
+    user_id: int | None
+    period: str
+    currency: str
+    rounding: str
+    input_sha256: str | None
+    lines: list[ExplainedLine]
+    late: Annotated[dict[str, list[str]], Field(description="By closed period: what usage that came late changed.")]
+    sums: dict[str, int]
+    arithmetic: Annotated[list[str], Field(description="From the lines to what is due, in words.")]
+    same: Annotated[bool, Field(description="Whether it comes to the very amounts that were issued.")]
+    differences: list[str]
+    input: Annotated[dict[str, Any], Field(description="All that the amounts follow from.")]

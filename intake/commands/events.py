@@ -12,9 +12,9 @@ from db.operators import events
 from db.operators.actions import Actor, Done, Scope
 from db.operators.filters import BadFilterError, EventFilter, page_size, plain
 from db.states import EventStatus, QueueName
-from intake.commands import render
+from intake.commands import events_backfill, render
 from intake.commands.bulk import Action, Answers, carry_out
-from intake.commands.connect import USAGE, ask, fail
+from intake.commands.connect import ask
 from intake.commands.options import Again, AsJson, DryRun, Limit, Since, Until, Who, Why, Yes, nearest
 from intake.commands.queues import set_pause
 from intake.overview import story_json
@@ -300,14 +300,4 @@ def resume(*, type_: ExactType, why: Why = None, who: Who = None, dry_run: DryRu
     set_pause(Scope.NAME, type_, paused=False, why=why, who=who, dry_run=dry_run)
 
 
-@app.command()
-def backfill(*, since: Since = None) -> None:
-    """Replay events from Stripe's Events API: comes with reconciliation, and is not in this version.
-
-    Example: billing events backfill --since 2026-03-01
-    """
-    fail(
-        f"events cannot be replayed from Stripe{f' since {since}' if since else ''} by this version: "
-        "it comes with reconciliation. Stripe's dashboard (Developers, Webhooks) can resend single events.",
-        USAGE,
-    )
+app.command()(events_backfill.backfill)

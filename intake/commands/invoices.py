@@ -241,14 +241,16 @@ def rerender(
 def void(
     ref: Ref,
     *,
-    reason: Annotated[str, typer.Option(help="Why; it is kept with the invoice, and in the audit log.")],
+    why: Annotated[
+        str, typer.Option("--why", "--reason", help="Why; it is kept with the invoice, and in the audit log.")
+    ],
     who: Who = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Void an invoice of ours that nobody has paid: its number stays, and a copy marked void is written.
 
-    Example: billing invoices void INV-2026-0001 --reason 'the wrong company was invoiced'
+    Example: billing invoices void INV-2026-0001 --why 'the wrong company was invoiced'
     """
     from jobs.invoices.void import void as make_void  # noqa: PLC0415 - listings need no business
 
@@ -260,9 +262,9 @@ def void(
             if found.invoice is None:
                 raise NotAllowedError([f"{found.target} is no invoice"])
             before = {one.id for one in found.documents}
-            changed = await make_void(tx, found.invoice["id"], reason=reason)
+            changed = await make_void(tx, found.invoice["id"], reason=why)
             if changed:
-                by = actor(who, reason)
+                by = actor(who, why)
                 await write_audit(tx.conn, by, "invoices.void", found.target, now=tx.now)
             told = await story_of(tx.conn, await invoices.of_id(tx.conn, found.invoice["id"]))
             rings = set[str]() if dry_run else tx.rings

@@ -77,6 +77,7 @@ def story_page(page: Console, told: Mapping[str, Any]) -> None:
         page.print(Text(render.safe(told["ref"]), style="bold"))
     else:
         _invoice(page, told["ref"], invoice)
+        _settled(page, told, invoice["currency"] or "")
     render.section(page, "Documents", [_document(one) for one in told["documents"]])
     render.section(page, "Operators", render.audited(told["audit"]))
 
@@ -120,6 +121,36 @@ def _invoice(page: Console, ref: str, row: Mapping[str, Any]) -> None:
         for line in lines
     ]  # fmt: skip
     render.section(page, "Lines" if row["line_items_complete"] is not False else "The first lines", shown)
+
+
+def _settled(page: Console, told: Mapping[str, Any], currency: str) -> None:
+    """What became of the amount: credits that paid, money that came, and what credit notes took back."""
+
+    def line(amount: int, what: str, at: str | None = None) -> Text:
+        when = render.when(at) if at is not None else ""
+        return Text.assemble((money(amount, currency), "bold"), "  ", render.safe(what), "  ", when)
+
+    render.section(
+        page,
+        "Credits that paid",
+        [line(one["amount_cents"], f"credit {one['credit_id']} ({one['kind']}): {one['reason']}")
+         for one in told["credits"]],
+    )  # fmt: skip
+    render.section(
+        page,
+        "Payments past Stripe",
+        [line(one["amount_cents"], f"{one['method']} {one['reference']}, by {one['recorded_by']}", one["paid_at"])
+         for one in told["payments"]],
+    )  # fmt: skip
+    notes: Sequence[Mapping[str, Any]] = told["credit_notes"]
+    sent = [f"; {money(one['paid_out_cents'], currency)} of it sent back" if one["paid_out_cents"] else ""
+            for one in notes]  # fmt: skip
+    render.section(
+        page,
+        "Credit notes",
+        [line(one["total_cents"], f"{one['number']}: {one['reason'] or ''}{back}", one["issued_at"])
+         for one, back in zip(notes, sent, strict=True)],
+    )  # fmt: skip
 
 
 def _document(one: Mapping[str, Any]) -> Text:

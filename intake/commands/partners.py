@@ -177,7 +177,7 @@ def _changed(
     """Show what becomes other, ask a person, and do it."""
     if not dry_run and not yes and not as_json and render.is_person():
         found = _act(work, dry_run=True)
-        partners_pages.changes(render.console(), found.changed)
+        partners_pages.changes(render.console(), found.changed, found.contract.currency)
         if not render.confirmed(f"{verb} {prefix} so?", yes=False):
             fail("nothing was changed", 1)
     found = _act(work, dry_run=dry_run)
@@ -185,7 +185,7 @@ def _changed(
         render.print_json(_told(found.contract, found.changed, dry_run=dry_run))
         return
     if dry_run or yes or not render.is_person():
-        partners_pages.changes(render.console(), found.changed)
+        partners_pages.changes(render.console(), found.changed, found.contract.currency)
     said = f"{prefix} version {found.contract.version} from {found.contract.valid_from}"
     _say(f"{said}: {contract_words.price(found.contract)}", dry_run=dry_run, would="so it would be")
 
@@ -235,6 +235,11 @@ def correct(
     prefix: Prefix,
     *,
     version: Annotated[int | None, typer.Option(help="Which version; by default the one that holds today.")] = None,
+    model: Model = None,
+    fee: Fee = None,
+    per_deed: PerDeed = None,
+    per_1000: Per1000 = None,
+    included: Included = None,
     assigned: Set = None,
     file: File = None,
     why: Why = None,
@@ -247,7 +252,15 @@ def correct(
 
     Example: billing partners correct nw_live --set billing_email=ap@northwind.example
     """
-    given = given_terms(file, assigned)
+    given = given_terms(
+        file,
+        assigned,
+        pricing_model=model,
+        monthly_flat_fee_cents=fee,
+        per_deed_price_cents=per_deed,
+        per_1000_requests_cents=per_1000,
+        included_units=included,
+    )
 
     async def work(tx: Tx) -> Changed:
         by, sellers = actor(who, why), known_sellers(load_settings())

@@ -5,28 +5,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db import usage_invoices
 from intake.commands import invoices_files as files
 from intake.commands import render
 from intake.commands.connect import NO, actor, ask, fail, reasoned, ring
 from intake.commands.invoices_pages import document_page
 from intake.commands.options import AsJson, DryRun, Reason, Who, Why, Yes
 from intake.dunning import Times, hand, money
-from intake.overview import jsonable
+from intake.partner_invoices import BUSY, LOCKED, done_json, preview_json, unnumbered, waiting
 from jobs.invoices.document import Document, Stamp
 from jobs.invoices.page import request
 from jobs.invoices.sellers import sellers_from
 from jobs.partners import release as releasing
-from jobs.partners.freeze import as_json as frozen_json
 from jobs.partners.guards import Concern
-from jobs.partners.preview import NUMBER, Preview
+from jobs.partners.preview import Preview
 from jobs.partners.preview import preview as previewed
 from jobs.partners.release import Done
 from jobs.rules.billing_periods import local_day
@@ -39,9 +36,6 @@ from worker.settings import Settings, load_settings
 T = TypeVar("T")
 
 BUILDER = "jobs.invoices.page:build"
-LOCKED = "55P03"
-"""PostgreSQL's lock_not_available."""
-
 Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="What the partner's keys begin with, such as nw_live.")]
 Month = Annotated[str, typer.Option("--period", help="A month of the period: 2026-10.")]
 
@@ -59,7 +53,7 @@ def _asked(work: Callable[[AsyncEngine, datetime], Awaitable[T]]) -> T:
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != LOCKED:
             raise
-        fail("somebody else is at this partner: nothing was changed; try again", NO)
+        fail(BUSY, NO)
 
 
 def _concerns(page: Console, found: list[Concern]) -> None:
@@ -70,25 +64,6 @@ def _concerns(page: Console, found: list[Concern]) -> None:
 
 def _day(at: datetime, timezone: str) -> str:
     return local_day(at, timezone).isoformat()
-
-
-def preview_json(found: Preview) -> dict[str, Any]:
-    """A preview as JSON; amounts are minor units."""
-    row = found.row
-    return {
-        "period": found.period.name,
-        "start": jsonable(found.period.start),
-        "end": jsonable(found.period.end),
-        "timezone": found.period.timezone,
-        "running": found.running,
-        "status": row.status if row is not None else None,
-        "invoice_id": row.invoice_id if row is not None else None,
-        "document": msgspec.to_builtins(found.says) if found.says is not None else None,
-        "arithmetic": found.explained,
-        "concerns": [one.json() for one in found.concerns],
-        "would_be_parked": any(one.stops for one in found.concerns),
-        "input": frozen_json(found.frozen) if found.frozen is not None else None,
-    }
 
 
 async def _pdf(says: Document, settings: Settings) -> bytes:
@@ -151,6 +126,8 @@ def _preview_page(page: Console, prefix: str, found: Preview, where: str | None)
     else:
         document_page(page, found.says)
         render.section(page, "How it comes about", [render.text(line) for line in found.explained])
+    for name, told in found.late.items():
+        render.section(page, f"Late usage of {name}", [render.text(line) for line in told])
     if found.concerns:
         page.print()
         _concerns(page, list(found.concerns))
@@ -161,33 +138,11 @@ def _preview_page(page: Console, prefix: str, found: Preview, where: str | None)
         page.print(Text(f"see {where}"))
 
 
-def _unnumbered(says: Document) -> Document:
-    """A draft has no number, and must not seem to have another's."""
-    return msgspec.structs.replace(says, number=NUMBER)
-
-
-def _done_json(done: Done, *, dry_run: bool) -> dict[str, Any]:
-    settled = done.settled
-    prepared = settled.prepared
-    return {
-        "period": done.name,
-        "status": settled.status,
-        "number": settled.issued.number if settled.issued is not None and not dry_run else None,
-        "currency": prepared.says.currency if prepared.says is not None else None,
-        "total": prepared.total,
-        "parked_total": done.before.total_cents if done.before is not None else None,
-        "differs": done.differs,
-        "concerns": [one.json() for one in prepared.concerns],
-        "document": msgspec.to_builtins(_unnumbered(prepared.says)) if prepared.says is not None and dry_run else None,
-        "dry_run": dry_run,
-    }
-
-
 def _done_page(page: Console, prefix: str, done: Done, *, dry_run: bool) -> None:
     settled = done.settled
     says = settled.prepared.says
     if dry_run and says is not None:
-        document_page(page, _unnumbered(says))
+        document_page(page, unnumbered(says))
     if done.differs and done.before is not None and says is not None:
         was = money(done.before.total_cents, done.before.currency or says.currency)
         page.print(Text(f"it was {was} when it was parked, and comes to {money(says.total_minor, says.currency)} now"))
@@ -222,7 +177,7 @@ def _act(
 
     done = _asked(work)
     if as_json:
-        render.print_json(_done_json(done, dry_run=dry_run))
+        render.print_json(done_json(done, dry_run=dry_run))
     else:
         _done_page(render.console(), prefix, done, dry_run=dry_run)
     if done.settled.status == "parked":
@@ -310,20 +265,19 @@ def parked(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Which invoices wait for somebody, and why.
+    """Which invoices wait for somebody, and why; and usage that came after the last invoice of an ended contract.
 
     Example: billing partners parked
     """
 
     async def work(engine: AsyncEngine, _: datetime) -> list[dict[str, Any]]:
         async with engine.connect() as conn:
-            return await usage_invoices.waiting(conn, prefix)
+            times = _times()
+            return await waiting(Tx(conn, times.now(), times.clock.now()), prefix)
 
     found = _asked(work)
-    for row in found:
-        row["name"] = row["name"] or local_day(row["period_start"], row["timezone"]).strftime("%Y-%m")
     if as_json:
-        render.print_json(jsonable(found))
+        render.print_json(found)
     else:
         _parked_page(render.console(), found)
 
@@ -336,8 +290,8 @@ def _parked_page(page: Console, found: list[dict[str, Any]]) -> None:
     for row in found:
         concerns: list[dict[str, Any]] = row["reasons"] or []
         reasons = [f"{one['guard']}: {one['why']}" for one in concerns if one["stops"]]
-        if row["status"] == "pending":
-            reasons.append(f"job {row['job_id']} failed ({row['last_error']}): billing jobs retry {row['job_id']}")
+        if row["what_to_do"]:
+            reasons.append(row["what_to_do"])
         total = money(row["total_cents"], row["currency"]) if row["currency"] else ""
         table.add_row(
             render.text(row["api_key_prefix"]), render.text(row["name"]), render.text(total),

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from intake.commands import render
 from intake.dunning import money
+from jobs.partners.contract_words import money as in_words
 
 STATES = {"active": "green", "paused": "yellow", "draft": "dim", "ended": "dim", "issued": "green", "parked": "yellow",
           "pending": "cyan", "empty": "dim", "void": "dim"}  # fmt: skip
@@ -110,9 +111,19 @@ def _key(one: Mapping[str, Any]) -> Text:
     return line
 
 
-def changes(page: Console, changed: Mapping[str, Sequence[Any]]) -> None:
-    """What becomes other, field by field."""
+def changes(page: Console, changed: Mapping[str, Sequence[Any]], currency: str) -> None:
+    """What becomes other, field by field; amounts in the currency of before and of now."""
     made = render.table("field", "was", "is")
+    before, after = changed.get("currency", (currency, currency))
     for name, (was, now) in changed.items():
-        made.add_row(render.text(name), render.text(was, "dim"), render.text(now))
+        made.add_row(
+            render.text(name), render.text(_amount(name, was, before), "dim"), render.text(_amount(name, now, after))
+        )
     page.print(made)
+
+
+def _amount(name: str, value: Any, currency: str) -> Any:
+    """Minor units with what they are: `4900 (€49.00)`."""
+    if not name.endswith("_cents") or not isinstance(value, int):
+        return value
+    return f"{value} ({in_words(value, currency)})"

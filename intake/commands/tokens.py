@@ -1,8 +1,6 @@
 """`billing tokens`: the keys by which partners report and read usage."""
 
-import re
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -12,43 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import tokens
 from db.operators.actions import UnknownIdsError
-from db.operators.filters import BadFilterError, one_of, plain
-from db.tokens import TokenScope
+from db.operators.filters import plain
 from intake.commands import render
 from intake.commands.connect import actor, ask
 from intake.commands.options import AsJson, DryRun, Who, Why
 from intake.overview import jsonable
+from intake.tokens import make
 
 app = typer.Typer(
     no_args_is_help=True,
     help="The keys by which partners report and read usage: create, list, revoke.",
     epilog="Example: billing tokens create --partner acme",
 )
-
-_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_DAYS = re.compile(r"([0-9]{1,5})\s*d", re.ASCII)
-
-
-def _expiry(typed: str | None, now: datetime) -> datetime | None:
-    """When a key ends: `90d` from now, or a date. Raises BadFilterError."""
-    if not typed:
-        return None
-    try:
-        if days := _DAYS.fullmatch(typed.strip().lower()):
-            return now + timedelta(days=int(days[1]))
-        at = datetime.fromisoformat(typed.strip())
-        at = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise BadFilterError("expires", f"{typed!r} is no time: write 90d, or a date (2027-03-01)") from None
-    if at <= now:
-        raise BadFilterError("expires", f"{typed!r} has passed")
-    return at
-
-
-def _scopes(typed: Sequence[str]) -> list[TokenScope]:
-    """The scopes that were typed, each once, in their own order. Raises BadFilterError."""
-    found = {one_of("scope", one, TokenScope) for one in typed}
-    return [scope for scope in TokenScope if scope in found] or list(TokenScope)
 
 
 @app.command()
@@ -70,22 +43,21 @@ def create(
     Example: billing tokens create --partner acme --scope usage:write --expires 365d
     """
 
-    async def work(engine: AsyncEngine, now: datetime) -> tuple[dict[str, Any], bool]:
-        prefix = plain("partner", partner) or ""
-        if not _PREFIX.fullmatch(prefix):
-            raise BadFilterError("partner", f"{partner!r} is no key prefix: up to 64 letters, digits, _ and -")
-        wanted, ends = _scopes(scope or []), _expiry(expires, now)
+    async def work(engine: AsyncEngine, now: datetime) -> dict[str, Any]:
         async with engine.connect() as conn:
-            known = await tokens.has_contract(conn, prefix)
-            id_, key = await tokens.create(
-                conn, prefix, wanted, actor(who, why), now=now, name=plain("name", name), expires_at=ends
+            return await make(
+                conn,
+                partner,
+                actor(who, why),
+                now=now,
+                name=name,
+                scopes=scope or [],
+                expires=expires,
+                dry_run=dry_run,
             )
-            await (conn.rollback() if dry_run else conn.commit())
-        made = {"id": None if dry_run else id_, "partner": prefix, "scopes": wanted, "expires_at": ends}
-        return made | {"key": None if dry_run else key}, known
 
-    made, known = ask(work)
-    if not known:
+    made = ask(work)
+    if not made.pop("has_contract"):
         warning = f"there is no contract with {made['partner']} yet: its usage is stored, and not invoiced before"
         Console(stderr=True, soft_wrap=True).print(Text(warning, style="yellow"))
     if as_json:

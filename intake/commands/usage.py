@@ -99,11 +99,18 @@ def _page(told: dict[str, Any]) -> None:
                         for one in (row[name], f"{row['events']:,}", f"{row['units']:,}", f"{billable:,}")
                     )
                 )
-            render.section(page, title, [made])
+            render.section(page, title, [made, *(_others(told) if key == "by_type" else ())])
     if cost is not None:
         lines = [Text(render.safe(f"{line['description']}: {line['explanation']}")) for line in cost["lines"]]
         total = Text(f"{amount(cost['amount_cents'], cost['currency'])}, {cost['meaning']}")
         render.section(page, f"Cost of {cost['period']['name']}", [*lines, total])
+
+
+def _others(told: dict[str, Any]) -> list[Text]:
+    others = told["usage"]["other_types"]
+    if others is None:
+        return []
+    return [Text(f"and {others['event_types']:,} more types: {others['events']:,} events, {others['units']:,} units")]
 
 
 def _months(period: str | None) -> tuple[datetime, datetime] | None:

@@ -22,6 +22,9 @@ from intake.commands.common import wrong_usage
 from intake.commands.connect import NO, actor, ask, fail, reasoned
 from intake.commands.options import AsJson, DryRun, Who, Why
 from intake.usage_csv import FOR_EVER, BadFileError, Chunk, Fault, Rows, UsageFile, look
+from intake.usage_rows import too_late
+from intake.usage_types import TOO_MANY, TypesCap
+from jobs.rules.pricing_words import counted
 from worker.clock import SystemClock, business_clock
 from worker.settings import load_settings
 
@@ -39,12 +42,26 @@ class Outcome:
     accepted: int = 0
     duplicates: int = 0
     faulty: int = 0
+    late: int = 0
+    """Of these, lines that are too old."""
     faults: list[Fault] = field(default_factory=list[Fault])
 
-    def blame(self, faults: list[Fault]) -> None:
-        """Count what is wrong, and keep the first."""
+    def blame(self, faults: list[Fault], late: str = "") -> None:
+        """Count what is wrong, and keep the first; of what is too `late` one line is kept, since one option mends all.
+
+        `late` is how that is said.
+        """
         self.faulty += len(faults)
-        self.faults += faults[: MOST_FAULTS - len(self.faults)]
+        others = [one for one in faults if one.msg != late]
+        old = [one for one in faults if one.msg == late]
+        kept = old[: 0 if self.late else 1]
+        self.late += len(old)
+        self.faults += sorted([*others, *kept], key=lambda one: one.line)[: MOST_FAULTS - len(self.faults)]
+
+    @property
+    def untold(self) -> int:
+        """How many mistakes are only counted."""
+        return self.faulty - max(0, self.late - 1) - len(self.faults)
 
 
 @contextmanager
@@ -62,7 +79,7 @@ def _bar(title: str, size: int) -> Generator[Callable[[int], None]]:
         yield lambda read: progress.advance(task, read)
 
 
-def _checked(file: UsageFile, rows: Rows) -> Outcome:
+def _checked(file: UsageFile, rows: Rows, late: timedelta) -> Outcome:
     """Each line by the rules alone. Nothing is stored while one of them is wrong.
 
     So a file without keys can be corrected and imported: none of its lines is known under the keys of the old file.
@@ -71,14 +88,21 @@ def _checked(file: UsageFile, rows: Rows) -> Outcome:
     with _bar("checking", file.size) as seen:
         for chunk in rows.chunks(seen):
             found.lines += len(chunk.lines)
-            found.blame(chunk.faults)
+            found.blame(chunk.faults, too_late(late))
     return found
+
+
+async def _too_many(raw: Any, types: TypesCap, chunk: Chunk) -> list[Fault]:
+    """The lines whose event type would be one too many in its month."""
+    refused = await types.refused(raw, chunk.events)
+    return [Fault(chunk.lines[row], "event_type", TOO_MANY) for row in refused]
 
 
 async def _compared(engine: AsyncEngine, file: UsageFile, rows: Rows) -> Outcome:
     """What storing would come to, by the keys that are known."""
-    found = Outcome()
+    found, types = Outcome(), TypesCap()
     async with engine.connect() as conn:
+        raw: Any = (await conn.get_raw_connection()).driver_connection
         with _bar("comparing", file.size) as seen:
             for chunk in rows.chunks(seen):
                 known = await usage_reading.known_keys(conn, [event.digest for event in chunk.events])
@@ -87,6 +111,7 @@ async def _compared(engine: AsyncEngine, file: UsageFile, rows: Rows) -> Outcome
                     for line, event in zip(chunk.lines, chunk.events, strict=True)
                     if known.get(event.digest, event.content) != event.content
                 ]
+                clashes += await _too_many(raw, types, chunk)
                 found.lines += len(chunk.lines)
                 found.blame(clashes)
                 new = {event.digest for event in chunk.events} - known.keys()
@@ -97,18 +122,21 @@ async def _compared(engine: AsyncEngine, file: UsageFile, rows: Rows) -> Outcome
 
 async def _stored(engine: AsyncEngine, file: UsageFile, rows: Rows) -> Outcome:
     """Store chunk by chunk, each whole or not at all; what was stored by a run before counts as a duplicate."""
-    found = Outcome()
+    found, types = Outcome(), TypesCap()
     async with engine.connect() as conn:
         raw: Any = (await conn.get_raw_connection()).driver_connection
         with _bar("importing", file.size) as seen:
             for chunk in rows.chunks(seen):
                 found.lines += len(chunk.lines)
-                await _store(raw, chunk, found)
+                await _store(raw, types, chunk, found)
     return found
 
 
-async def _store(raw: Any, chunk: Chunk, found: Outcome) -> None:
+async def _store(raw: Any, types: TypesCap, chunk: Chunk, found: Outcome) -> None:
     if not chunk.events:
+        return
+    if faults := await _too_many(raw, types, chunk):
+        found.blame(faults)
         return
     (came,) = await add(raw, [chunk.events])
     if isinstance(came, Clash):
@@ -127,6 +155,7 @@ def _told(file: UsageFile, found: Outcome, *, dry_run: bool, stored: bool) -> di
         "accepted": found.accepted,
         "duplicates": found.duplicates,
         "faulty": found.faulty,
+        "late": found.late,
         "faults": [{"line": one.line, "field": one.field, "msg": one.msg} for one in found.faults],
         "stored": stored,
         "dry_run": dry_run,
@@ -138,17 +167,21 @@ def _print(file: UsageFile, found: Outcome, *, dry_run: bool, stored: bool) -> N
     for one in found.faults:
         where = f"line {one.line}, {one.field}" if one.field else f"line {one.line}"
         page.print(Text(render.safe(f"{where}: {one.msg}")))
-    if found.faulty > len(found.faults):
-        page.print(Text(f"and {found.faulty - len(found.faults):,} more"))
+    if found.untold > 0:
+        page.print(Text(f"and {found.untold:,} more"))
+    if found.late:
+        are = f"{counted(found.late, 'line')} {'is' if found.late == 1 else 'are'}"
+        page.print(Text(f"{are} too old: --allow-late --why '…' takes usage of any age"))
     if not file.keyed:
         page.print(Text("no column idempotency_key: keys are made of the file's SHA-256 and the line's number"))
     if "occurred_at" not in file.columns:
         page.print(Text("no column occurred_at: all of it counts as used now"))
     if not stored and not dry_run:
-        page.print(Text(f"{found.lines:,} lines, {found.faulty:,} mistakes: nothing was stored"))
+        page.print(Text(f"{counted(found.lines, 'line')}, {counted(found.faulty, 'mistake')}: nothing was stored"))
         return
-    verb = "would be new" if dry_run else "are new"
-    page.print(Text(f"{found.lines:,} lines: {found.accepted:,} {verb}, {found.duplicates:,} were known"))
+    verb = "would be new" if dry_run else "is new" if found.accepted == 1 else "are new"
+    known = "was known" if found.duplicates == 1 else "were known"
+    page.print(Text(f"{counted(found.lines, 'line')}: {found.accepted:,} {verb}, {found.duplicates:,} {known}"))
     if found.faulty:
         page.print(Text("of each 1,000 lines with a mistake nothing is stored; run the corrected file again"))
 
@@ -191,7 +224,7 @@ def import_(
     try:
         file = look(path, owner=partner)
         rows = Rows(file, owner=partner, late=late, now=now)
-        found = _checked(file, rows)
+        found = _checked(file, rows, late)
         stored = not found.faulty and not dry_run
         if not found.faulty:
             if stored:
@@ -205,4 +238,4 @@ def import_(
     else:
         _print(file, found, dry_run=dry_run, stored=stored)
     if found.faulty:
-        fail(f"{found.faulty:,} lines were not taken", NO)
+        fail(f"{counted(found.faulty, 'line')} {'was' if found.faulty == 1 else 'were'} not taken", NO)

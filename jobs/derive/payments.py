@@ -66,6 +66,7 @@ def _charge(row: Row) -> Charge:
         card_last4=row["card_last4"],
         fee=row["stripe_fee_cents"],
         net=row["net_amount_cents"],
+        settled_in=row["settlement_currency"],
         refund_seen_at=_time(row["refund_seen_at"]),
         expired=row["expired_at"] is not None,
     )
@@ -143,6 +144,7 @@ def _columns(row: PaymentRow, group: _Group, links: Mapping[str, Row]) -> Row:
         "captured": row.captured,
         "stripe_fee_cents": row.fee,
         "net_amount_cents": row.net,
+        "settlement_currency": row.settled_in,
         "payment_method": row.payment_method,
         "payment_method_id": row.payment_method_id,
         "card_brand": row.card_brand,
@@ -158,7 +160,7 @@ def _columns(row: PaymentRow, group: _Group, links: Mapping[str, Row]) -> Row:
     }
 
 
-FILLED_LATER = ("stripe_fee_cents", "net_amount_cents")
+FILLED_LATER = ("stripe_fee_cents", "net_amount_cents", "settlement_currency")
 """What reconciliation learns from balance transactions; that Stripe's webhooks do not show it takes nothing away."""
 
 

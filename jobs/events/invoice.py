@@ -214,12 +214,16 @@ def _payments(event: StripeEvent, obj: Obj) -> Iterator[Fact]:
 
 
 def _invoice_payment(event: StripeEvent, obj: Obj, *, inlined: bool) -> Iterator[Fact]:
+    """A payment that is not made yet is joined to its invoice only: no event would tell that it was given up."""
     paid = obj.sub("payment")
     payment = paid.ref("payment_intent") or paid.ref("charge") or paid.ref("payment_record")
     invoice_id = obj.ref("invoice")
     if invoice_id is None or payment is None:
         return
     status = obj.text("status")
+    if status != "paid":
+        yield stub(event, "invoice_payments", (invoice_id, payment))
+        return
     values: Row = {
         "stripe_invoice_payment_id": obj.ref("id"),
         "status": status,
@@ -235,7 +239,7 @@ def _invoice_payment(event: StripeEvent, obj: Obj, *, inlined: bool) -> Iterator
         "invoice_payments",
         (invoice_id, payment),
         values,
-        final=status == "paid",
+        final=True,
         sums=(obj.number("amount_paid"),),
         inlined=inlined,
     )

@@ -129,6 +129,7 @@ def _charge_sticky(event: StripeEvent, obj: Obj, intent: str | None, *, inlined:
         "stripe_payment_intent_id": intent,
         "stripe_fee_cents": booked.integer("fee"),
         "net_amount_cents": booked.integer("net"),
+        "settlement_currency": booked.text("currency"),
     }
     if event.type == "charge.refunded" and not inlined:
         sticky["refund_seen_at"] = event.at

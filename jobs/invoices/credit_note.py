@@ -21,6 +21,7 @@ from jobs.invoices.pay import owner_of
 from jobs.invoices.pay import settled as follow
 from jobs.invoices.render_document import frozen, stage_rendering
 from jobs.invoices.sellers import SellerProfile, Sellers
+from jobs.partners import late as late_usage
 from jobs.partners.credits import money
 from jobs.rules.crediting import Part
 from jobs.rules.documents import problems
@@ -101,7 +102,7 @@ async def _invoice(tx: Tx, invoice_id: int) -> tuple[Standing, Document]:
 
 
 def _parts(
-    whole: Invoice, left: int, amount: int | None, lines: Sequence[LinePart]
+    whole: Invoice, left: int, amount: int | None, lines: Sequence[LinePart], *, untouched: bool
 ) -> tuple[list[Part], dict[int, int]]:
     """What is given back of each group, and of which lines."""
     if amount is not None and lines:
@@ -111,8 +112,9 @@ def _parts(
     if left <= 0:
         raise Refused("all of it was credited before")
     if amount is not None and amount > left:
-        raise Refused(f"amount: {amount} is more than the {left} that are left to credit")
-    if amount in {None, left} and not any(part.price for part in whole.taken):
+        currency = whole.says.currency
+        raise Refused(f"amount: {money(amount, currency)} is more than the {money(left, currency)} left to credit")
+    if amount in {None, left} and untouched and not any(part.price for part in whole.taken):
         return whole.whole, {}
     return whole.by_amount(left if amount is None else amount), {}
 
@@ -144,11 +146,13 @@ async def _ready(
     notes = await credit_notes.of_invoice(tx.conn, ours.id)
     earlier = [msgspec.convert(note.parts, Parts) for note in notes]
     whole = Invoice(says, earlier)
-    left = ours.total - sum(note.total_cents for note in notes)
-    parts, took = _parts(whole, left, amount, lines)
+    late = await credit_rows.given_for_late(tx.conn, ours.id)
+    left = ours.total - sum(note.total_cents for note in notes) - late
+    parts, took = _parts(whole, left, amount, lines, untouched=not late)
     total = whole.total(parts)
     if not 0 < total <= left:
-        raise Refused(f"the note comes to {total}, and {left} are left to credit")
+        comes, rest = money(total, ours.currency), money(left, ours.currency)
+        raise Refused(f"the note comes to {comes}, and {rest} are left to credit")
     try:
         profile = sellers.profile(ours.seller)
         series = sellers.series(profile, SERIES)
@@ -266,15 +270,17 @@ async def credit(
 ) -> Credited:
     """Write a credit note about an invoice of ours: all that is left of it, `amount` (with tax), or `lines` of it.
 
-    Amounts are minor units of the invoice's currency. It never comes to more than the invoice less earlier notes. What
-    is due becomes less; of the rest, money becomes a credit of kind `refund` (or was `paid_out` by hand), and what
-    credits had paid goes back to credits of their kind and end. The invoice itself stays as it is.
+    Amounts are minor units of the invoice's currency. It never comes to more than the invoice less earlier notes, and
+    less what credits gave back of it because of usage that came late. What is due becomes less; of the rest, money
+    becomes a credit of kind `refund` (or was `paid_out` by hand), and what credits had paid goes back to credits of
+    their kind and end. The invoice itself stays as it is.
 
     Raises Refused with what is wrong: then no number is taken, and nothing is left.
     """
     reason = reason.strip()
     if not reason or len(reason) > LONGEST:
         raise Refused(f"reason: say in at most {LONGEST} characters why: the customer reads it")
+    await late_usage.hold(tx, invoice_id)
     ours, says = await _invoice(tx, invoice_id)
     ready = await _ready(tx, ours, says, sellers, amount=amount, lines=lines, reason=reason, paid_out=paid_out)
     given = await _give(tx, ours, ready, by.who, paid_out=paid_out is not None)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from db.money import allocate
 from jobs.invoices.document import Amount, Document, Kind, Line, Payment, Reference, Tax
 from jobs.invoices.sellers import SellerProfile
+from jobs.partners.credits import money
 from jobs.rules.crediting import Group, Part, by_price, divide, given, nothing, on_top, together
 from worker.errors import Refused
 
@@ -114,10 +115,15 @@ class Invoice:
 
     def by_amount(self, amount: int) -> list[Part]:
         """Parts by which the customer gets `amount` back. Raises Refused."""
+        left = sum(max(0, group.total - given(group, had)) for group, had in zip(self.groups, self.taken, strict=True))
+        if not 0 < amount <= left:
+            raise Refused(f"amount: {self._money(amount)} is not above 0 and at most the {self._money(left)} left")
         try:
             return divide(self.groups, self.taken, amount)
         except ValueError as error:
-            raise Refused(f"amount: {error}") from error
+            raise Refused(
+                f"amount: {self._money(amount)} is too little to be divided into prices and taxes: credit more"
+            ) from error
 
     def by_lines(self, wanted: Sequence[LinePart]) -> tuple[list[Part], dict[int, int]]:
         """Parts that take these lines, with what of each. Raises Refused naming the line that is wrong."""
@@ -130,14 +136,34 @@ class Invoice:
             left = self.prices[index] - self.lines.get(index, 0)
             amount = left if one.amount is None else one.amount
             if not 0 < amount <= left:
-                raise Refused(f"line {one.number}: {amount} is not between 1 and the {left} that are left of it")
+                raise Refused(
+                    f"line {one.number}: {self._money(amount)} is not above 0 and at most the {self._money(left)} that"
+                    " are left of it"
+                )
             place = self.kinds.index(self.bears[index])
-            try:
-                part = by_price(self.groups[place], together(self.taken[place], parts[place]), amount)
-            except ValueError as error:
-                raise Refused(f"line {one.number}: {error}: the rest was credited by an amount before") from error
-            parts[place], took[index] = together(parts[place], part), amount
+            had = together(self.taken[place], parts[place])
+            room = max(0, self.groups[place].price - had.price)
+            if amount > room:
+                raise Refused(f"line {one.number}: {self._money(amount)} {self._no_room(place, room)}")
+            parts[place], took[index] = together(parts[place], by_price(self.groups[place], had, amount)), amount
         return parts, took
+
+    def _no_room(self, place: int, room: int) -> str:
+        """Why so much of a line cannot be given back, and how else: a cap, say, takes off what others come to."""
+        less = [
+            (line.description, -price)
+            for line, price, bears in zip(self.says.lines, self.prices, self.bears, strict=True)
+            if price < 0 and bears == self.kinds[place]
+        ]
+        if less:
+            names = ", ".join(f"{self._money(off)} ({name})" for name, off in less)
+            why = f"is more than the {self._money(room)} left: the invoice takes {names} off its lines"
+        else:
+            why = f"is more than the {self._money(room)} left: the rest was credited by an amount before"
+        return f"{why}. Credit an amount instead of lines (--amount)"
+
+    def _money(self, minor: int) -> str:
+        return money(minor, self.says.currency)
 
     def total(self, parts: Sequence[Part]) -> int:
         """What the customer gets back with `parts`."""

@@ -41,6 +41,7 @@ from jobs.invoices.draft_limits import (
 )
 from jobs.invoices.page_text import clean
 from jobs.invoices.sellers import OwnKind, SellerProfile, Terms
+from jobs.partners.credits import money
 from jobs.rules.documents import LARGEST, out_of_bounds
 from worker.errors import Refused
 
@@ -322,7 +323,9 @@ def document(
     subtotal, discount = sum(amounts), sum(each.minor for each in discounts)
     total = subtotal - discount + sum(tax.amount_minor for tax in taxes if not tax.inclusive)
     if total < 0:
-        raise Refused(f"the total is {total}: what is given back is a credit note, not an invoice")
+        raise Refused(
+            f"the total is {money(total, draft.currency)}: what is given back is a credit note, not an invoice"
+        )
     credited = sum(each.minor for each in draft.credits)
     _within({"total": total, "credits": credited, "due": total - credited})
     issued_on = now.astimezone(ZoneInfo(profile.timezone)).date()

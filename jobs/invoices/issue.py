@@ -21,6 +21,7 @@ from jobs.invoices.facturx import obstacles
 from jobs.invoices.mailable import unmailable
 from jobs.invoices.render_document import stage_rendering
 from jobs.invoices.sellers import SellerProfile, Sellers
+from jobs.partners.credits import money
 from jobs.rules.documents import problems
 from jobs.rules.numbering import Moment, moment, number
 from worker.deps import Tx
@@ -225,8 +226,8 @@ def _same(ready: _Ready, issued: Issued, said: tuple[int, str]) -> Issued | Refu
     if said == (total, currency):
         return issued
     return Refused(
-        f"key: {ready.key!r} was invoiced as {issued.number} over {said[0]} {said[1].upper()}, and not over {total}"
-        f" {currency.upper()}: void that one first, or name another key"
+        f"key: {ready.key!r} was invoiced as {issued.number} over {money(*said)}, and not over"
+        f" {money(total, currency)}: void that one first, or name another key"
     )
 
 

@@ -9,6 +9,7 @@ from db import collecting, manual_payments
 from db import credits as credit_rows
 from db.credits import NewCredit
 from db.manual_payments import Standing
+from db.money import Money
 from db.operators.actions import Actor, write_audit
 from db.usage import Owner
 from jobs.dunning.follow import follow_own
@@ -50,10 +51,10 @@ def owner_of(invoice: Standing) -> Owner | None:
     return Owner(user_id=invoice.user_id) if invoice.user_id is not None else None
 
 
-def _problems(amount: int, method: str, reference: str, paid_at: datetime, now: datetime) -> list[str]:
+def _problems(amount: Money, method: str, reference: str, paid_at: datetime, now: datetime) -> list[str]:
     found: list[str] = []
-    if not 0 < amount <= LARGEST:
-        found.append(f"amount: {amount} is not above 0")
+    if not 0 < amount.minor <= LARGEST:
+        found.append(f"amount: {money(amount.minor, amount.currency)} is not above 0")
     for name, value in (("method", method), ("reference", reference)):
         if not value.strip() or len(value) > LONGEST or not value.isprintable():
             found.append(f"{name}: is one line of at most {LONGEST} characters, and not empty")
@@ -89,7 +90,7 @@ async def record(
     surplus as a credit of kind `refund`.
     """
     invoice = await _payable(tx, invoice_id)
-    wrong = _problems(amount, method, reference, paid_at, tx.now)
+    wrong = _problems(Money(amount, invoice.currency), method, reference, paid_at, tx.now)
     if wrong:
         raise Refused("; ".join(wrong))
     reference, method = reference.strip(), method.strip()

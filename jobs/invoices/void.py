@@ -17,6 +17,7 @@ async def void(tx: Tx, invoice_id: int, *, reason: str) -> bool:
     that was issued stays as it is; a letter that waits is not sent. The same thing can be invoiced anew, under the same
     key and another number. Credits that paid for it can be spent again; what collects it at Stripe is withdrawn.
     """
+    await late.hold(tx, invoice_id)
     await credits_.lock(tx, invoice_id)  # credits before invoices, everywhere
     invoice = await issuing.locked(tx.conn, invoice_id)
     if invoice is None:

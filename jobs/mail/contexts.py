@@ -319,7 +319,8 @@ class Usage100(_Usage, frozen=True, kw_only=True):
 class InvoiceParked(_Data, frozen=True, kw_only=True):
     """To operators: an invoice for usage waits for one of them, for `reasons`; `month` is the first of its period.
 
-    `partner` is a prefix of API keys, or `user:17` for what a subscriber used beyond the plan.
+    `partner` is a prefix of API keys, or `user:17` for what a subscriber used beyond the plan. `charge` are commands
+    for what can neither be released nor dropped: usage that came after the last invoice.
     """
 
     partner: str
@@ -327,6 +328,8 @@ class InvoiceParked(_Data, frozen=True, kw_only=True):
     month: str
     amount: Amount | None = None
     reasons: list[str]
+    late: bool = False
+    charge: str | None = None
     link: Link | None = None
 
     @property

@@ -315,6 +315,15 @@ SAMPLES: Mapping[str, tuple[Context, ...]] = MappingProxyType(
                 reasons=["currency: 'xyz' is no currency that Stripe can be paid in", "tiers: are missing"],
             ),
             c.InvoiceParked(
+                partner="nw_live",
+                company="Nordwind Analytics GmbH",
+                month="2026-02",
+                reasons=["usage of 2026-02 came after its invoice, and the contract has ended: 250.00 EUR are missing"],
+                late=True,
+                charge="billing partners void nw_live --period 2026-02 --why '…'",
+                link=PAGE,
+            ),
+            c.InvoiceParked(
                 partner="user:17",
                 company="Ada GmbH",
                 month="2026-02",

@@ -1,23 +1,26 @@
 """A contract is added, changed from a day on, corrected, paused or ended; what was invoiced stays as it was agreed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from db import contracts
+from db import contracts, usage_invoices
 from db.contracts import Settled
 from db.operators.actions import Actor, NotAllowedError, UnknownIdsError, write_audit
 from jobs.invoices.sellers import Sellers
+from jobs.partners.contract_periods import moved
 from jobs.partners.contract_versions import disagreements, holding, newest
-from jobs.partners.contracts import FIELDS, KEPT, OF_THE_VERSION, Contract, columns, read, typed, written
+from jobs.partners.contracts import FIELDS, KEPT, OF_THE_VERSION, Contract, Looked, columns, looked, read, written
 from jobs.rules.billing_periods import local_day, midnight
 from worker.deps import Tx
 from worker.errors import Refused
 
 DAY = timedelta(days=1)
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,9 @@ _STANDING = {
 }
 """What is the whole contract's, and how else it is changed."""
 
+_PLACED = frozenset({"valid_from", "timezone", "contract_start_date", "contract_end_date"})
+"""Without these nobody can tell where a version lies among the others."""
+
 _WHOLE = ("status", "contract_start_date", "contract_end_date")
 """What each version tells alike."""
 
@@ -153,10 +159,11 @@ async def add(tx: Tx, raw: Mapping[str, Any], by: Actor, sellers: Sellers | None
 
     Raises Refused with all mistakes, NotAllowedError where the prefix has a contract already.
     """
-    contract = _read(raw, raw, sellers)
+    found = _read(raw, raw, sellers)
+    contract = found.contract
     early = contract.valid_from < contract.contract_start_date
     wrong = ["valid_from: is before contract_start_date: leave it out, it is the first day"] if early else []
-    _raise([*wrong, *disagreements([contract])])
+    _raise([*found.wrong, *found.sure([*wrong, *disagreements([contract])])])
     await contracts.hold(tx.conn, contract.api_key_prefix)
     if await contracts.versions(tx.conn, contract.api_key_prefix):
         raise _no(
@@ -178,19 +185,26 @@ async def change(
     A value of None takes the default. Raises UnknownIdsError, Refused with all mistakes, NotAllowedError where a
     version holds from that very day.
     """
-    known = sensible(await _raw(tx, prefix))
+    rows = await _raw(tx, prefix)
+    known = sensible(rows)
     whole = newest(known)
     base = holding(known, _day(on) or whole.valid_from)
     standing = {name: getattr(whole, name) for name in _STANDING}
-    contract = _read({**written(base), **standing, **given, "valid_from": on}, given, sellers, base)
+    found = _read({**written(base), **standing, **given, "valid_from": on}, given, sellers, base)
+    contract = found.contract
     wrong = _moved(whole, contract, *_STANDING)
     settled = await _settled(tx, prefix)
-    wrong += _free(settled, "valid_from", contract.valid_from, contract.timezone)
-    if contract.contract_end_date is not None and contract.valid_from > contract.contract_end_date:
-        wrong.append(f"valid_from: the contract ends before, on {contract.contract_end_date}: correct one of the two")
-    _raise([*wrong, *_whole(known, [*known, contract], settled)])
+    if not found.unread & _PLACED:
+        wrong += _free(settled, "valid_from", contract.valid_from, contract.timezone)
+        if contract.contract_end_date is not None and contract.valid_from > contract.contract_end_date:
+            ends = contract.contract_end_date
+            wrong.append(f"valid_from: the contract ends before, on {ends}: correct one of the two")
+        wrong += _whole(known, [*known, contract], settled)
+    _raise([*found.wrong, *found.sure(wrong)])
     if not _differences(_comparable(base), _comparable(contract)):
         raise _no(f"{prefix}: nothing would be other from {contract.valid_from} on: name what changes")
+    after = [*rows, {**columns(contract), "version": max(row["version"] for row in rows) + 1}]
+    await _stay(tx, prefix, rows, after, readable=True, way="Change the zone or the cycle from {day} on, or later")
     row = await contracts.add_version(tx.conn, columns(contract), now=tx.now, who=by.who)
     if row is None:
         raise _no(
@@ -219,15 +233,10 @@ def _day(on: str | date) -> date | None:
 
 def _read(
     raw: Mapping[str, Any], given: Mapping[str, Any], sellers: Sellers | None, base: Contract | None = None
-) -> Contract:
-    """Read a whole version of which a part was given, the rest from `base`. Raises Refused with all mistakes."""
-    wrong = _foreign(given)
-    try:
-        contract = typed(raw, sellers, base=base)
-    except Refused as refused:
-        raise Refused("\n".join([*wrong, *refused.reason.splitlines()])) from None
-    _raise(wrong)
-    return contract
+) -> Looked:
+    """Read a whole version of which a part was given, the rest from `base`."""
+    found = looked(raw, sellers, base=base)
+    return replace(found, wrong=(*_foreign(given), *found.wrong))
 
 
 async def correct(
@@ -248,16 +257,18 @@ async def correct(
     row = _meant(rows, prefix, version, tx.now)
     alone = len(rows) == 1 and row["valid_from"] == row["contract_start_date"] and "contract_start_date" in given
     moved = {"valid_from": None} if alone else {}
-    contract = _read({**_plain(row), **moved, **given}, given, sellers, next(iter(_readable([row])), None))
+    found = _read({**_plain(row), **moved, **given}, given, sellers, next(iter(_readable([row])), None))
+    contract = found.contract
     before = _written_row(row)
     changed = _differences(before, written(contract))
-    if not changed:
+    if not changed and not found.wrong:
         raise _no(f"{prefix} version {row['version']} says so already")
-    await _refuse_what_was_invoiced(tx, prefix, row, changed)
+    if not found.wrong:
+        await _refuse_what_was_invoiced(tx, prefix, row, changed)
     known = _readable(rows)
     settled = await _settled(tx, prefix)
     wrong = [f"api_key_prefix: stays {prefix}: {_STANDING['api_key_prefix']}"] if "api_key_prefix" in changed else []
-    if "valid_from" in changed:
+    if "valid_from" in changed and not found.unread & _PLACED:
         was = row["valid_from"]
         wrong += _free(settled, "valid_from", min(was, contract.valid_from), contract.timezone)
         if any(other["valid_from"] == contract.valid_from for other in rows if other["id"] != row["id"]):
@@ -267,8 +278,12 @@ async def correct(
     whole = {name: getattr(contract, name) for name in _WHOLE}
     if changed.keys() & whole.keys():
         after = [msgspec.structs.replace(one, **whole) for one in after]
-    _raise([*wrong, *_whole(known, after, settled)])
+    wrong += [] if found.unread & _PLACED else _whole(known, after, settled)
+    _raise([*found.wrong, *found.sure(wrong)])
     plain = columns(contract)
+    written_anew = [{**one, **whole, **(plain if one is row else {})} for one in rows]
+    way = f"Agree on it from a day on: billing partners change {prefix} --from {{day}} …"
+    await _stay(tx, prefix, rows, written_anew, readable=bool(_readable([row])), way=way)
     await contracts.correct(tx.conn, row["id"], {name: plain[name] for name in changed})
     if changed.keys() & whole.keys():
         await _set_whole(tx, prefix, contract)
@@ -298,6 +313,22 @@ def _meant(rows: Sequence[dict[str, Any]], prefix: str, version: int | None, now
         return rows[-1]
     held = holding(known, local_day(now, newest(known).timezone))
     return next(row for row in rows if row["id"] == held.id)
+
+
+async def _stay(tx: Tx, prefix: str, before: Rows, after: Rows, *, readable: bool, way: str) -> None:
+    """Raise NotAllowedError when periods that were looked at would begin or end at another instant.
+
+    A version that made no sense may be put right: until then all of its periods were parked, and nothing was charged.
+    """
+    known = (await usage_invoices.known(tx.conn, EVER, prefix)).get(prefix, [])
+    hit = [one for one in moved(known, before, after) if readable or one.status in {"issued", "empty"}]
+    if hit:
+        first, last = local_day(hit[0].start, hit[0].timezone), local_day(hit[-1].end, hit[-1].timezone)
+        stands = ", ".join(dict.fromkeys(one.status for one in hit))
+        raise _no(
+            f"{prefix}: periods from {first} to {last} were looked at ({stands}), and would begin or end on other days:"
+            f" usage would be invoiced twice, or never. {way.format(day=last)}"
+        )
 
 
 async def _refuse_what_was_invoiced(tx: Tx, prefix: str, row: Mapping[str, Any], changed: Mapping[str, Any]) -> None:

@@ -1,10 +1,12 @@
 """A partner's contract is read as it was agreed, or each thing that does not make sense is told in words."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias
+from difflib import get_close_matches
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Struct
@@ -161,13 +163,6 @@ OF_THE_VERSION = (
 """What amounts follow from: the database keeps it as it is once an invoice was issued by it (migration 0005)."""
 
 
-_OF_THE_PRICE = frozenset(OF_THE_VERSION) - {
-    *("api_key_prefix", "valid_from", "billing_cycle", "contract_start_date", "timezone", "tax_name", "tax_percent"),
-    "reverse_charge",
-}
-"""What the rules of pricing look at."""
-
-
 def _empty(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
@@ -242,17 +237,42 @@ _STAND_IN: Mapping[str, Any] = {
 """What stands for fields that could not be read, while what others say is looked at."""
 
 
-def _read(raw: Mapping[str, Any], sellers: Sellers | None, look: Callable[[pricing.Terms], list[str]]) -> Contract:
-    """A version; `look` tells what is wrong with its prices. Raises Refused."""
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A version as far as it could be read: what stands in the fields `unread` is made up."""
+
+    contract: Contract
+    wrong: tuple[str, ...]
+    """A line for each mistake."""
+    unread: frozenset[str]
+
+    def sure(self, lines: Iterable[str]) -> list[str]:
+        """Those of these lines that speak of nothing that could not be read."""
+        return [line for line in lines if not any(re.search(rf"\b{re.escape(one)}\b", line) for one in self.unread)]
+
+    def made(self) -> Contract:
+        """The version. Raises Refused with all mistakes."""
+        if self.wrong:
+            raise Refused("\n".join(self.wrong))
+        return self.contract
+
+
+def _look(raw: Mapping[str, Any], sellers: Sellers | None, look: Callable[[pricing.Terms], list[str]]) -> Looked:
+    """A version; `look` tells what is wrong with its prices, and is believed about what could be read."""
     values, wrong = _read_fields(raw)
     contract = Contract(**{**_STAND_IN, **values})
     found = [line for lines in wrong.values() for line in lines]
     found += _crossed(contract, wrong, sellers)
-    if not wrong.keys() & _OF_THE_PRICE:
-        found += look(terms(contract))
-    if found:
-        raise Refused("\n".join(found))
-    return contract
+    # A name that was misspelt may be any that it is near to, and without the currency no sum is one.
+    meant = {one for name in wrong if name not in FIELDS for one in get_close_matches(name, FIELDS)}
+    sums = {name for name in FIELDS if name.endswith("_cents")} if "currency" in wrong else set[str]()
+    looked = Looked(contract, (), frozenset({*wrong, *meant, *sums}))
+    if "pricing_model" in wrong:
+        told = [look(terms(msgspec.structs.replace(contract, pricing_model=model))) for model in get_args(PricingModel)]
+        prices = [line for line in told[0] if all(line in others for others in told)]
+    else:
+        prices = look(terms(contract))
+    return Looked(contract, (*found, *looked.sure(prices)), frozenset(wrong))
 
 
 def read(raw: Mapping[str, Any], sellers: Sellers | None = None) -> Contract:
@@ -262,20 +282,20 @@ def read(raw: Mapping[str, Any], sellers: Sellers | None = None) -> Contract:
     Given `sellers`, the contract's seller must be one of them. A price that the model never charges is let stand, as
     rows have it (`unused` tells of it). Raises Refused with a line for each mistake, which names the field and the fix.
     """
-    return _read(raw, sellers, pricing.problems)
+    return _look(raw, sellers, pricing.problems).made()
 
 
-def typed(raw: Mapping[str, Any], sellers: Sellers | None = None, *, base: Contract | None = None) -> Contract:
-    """A version that somebody writes now: as `read`, but a price that is never charged is a mistake too.
+def looked(raw: Mapping[str, Any], sellers: Sellers | None = None, *, base: Contract | None = None) -> Looked:
+    """A version that somebody writes now, with its mistakes: as `read`, but a price that is never charged is one too.
 
-    What `base`, the version that it is made from, has of that already is let stand. Raises Refused with all mistakes.
+    What `base`, the version that it is made from, has of that already is let stand.
     """
     standing = frozenset(unused(base)) if base is not None else frozenset[str]()
 
     def look(prices: pricing.Terms) -> list[str]:
         return [*pricing.problems(prices), *(line for line in pricing.unused(prices) if line not in standing)]
 
-    return _read(raw, sellers, look)
+    return _look(raw, sellers, look)
 
 
 def mistakes(raw: Mapping[str, Any], sellers: Sellers | None = None) -> list[str]:

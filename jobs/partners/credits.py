@@ -66,7 +66,9 @@ def _problems(new: NewCredit, now: datetime) -> list[str]:
     if new.currency not in CURRENCIES:
         found.append(f"currency: {new.currency!r} is none that invoices are written in; for example eur")
     if not 0 < new.amount_cents <= LARGEST:
-        found.append(f"amount: {new.amount_cents} is not above 0 and at most {LARGEST}")
+        found.append(
+            f"amount: {money(new.amount_cents, new.currency)} is not above 0 and at most {money(LARGEST, new.currency)}"
+        )
     if not new.reason.strip():
         found.append("reason: is missing: say why, for the customer and for the books")
     if new.expires_at is not None and new.expires_at <= now:
@@ -100,6 +102,34 @@ async def void(tx: Tx, credit_id: int, by: Actor) -> bool:
     details = {"remaining_cents": credit.remaining_cents, "currency": credit.currency}
     await write_audit(tx.conn, by, "credits.void", f"credit:{credit_id}", now=tx.now, details=details)
     return True
+
+
+async def take_back(tx: Tx, credit_id: int, invoice_id: int | None, by: Actor) -> None:
+    """The invoice or period that brought a credit is voided: the credit goes, and so does what it paid of that invoice.
+
+    Raises Refused when it paid for another invoice.
+    """
+    credit = await rows.get(tx.conn, credit_id, lock=True)
+    if credit is None:
+        return
+    paid = [
+        f"{each['invoice_number']} ({money(each['amount_cents'], credit.currency)})"
+        for each in await rows.history(tx.conn, credit_id)
+        if each["reversed_at"] is None and each["invoice_id"] != invoice_id
+    ]
+    if paid:
+        raise Refused(
+            f"credit {credit_id}, which came with it, paid for {', '.join(paid)}: void that first, or leave this as it"
+            " is and correct it by a credit note or a new invoice (`billing invoices credit-note`, `issue`)"
+        )
+    if credit.voided_at is None:
+        await rows.void(tx.conn, credit_id, now=tx.now)
+        details = {
+            "remaining_cents": credit.remaining_cents,
+            "currency": credit.currency,
+            "why": "what brought it is void",
+        }
+        await write_audit(tx.conn, by, "credits.void", f"credit:{credit_id}", now=tx.now, details=details)
 
 
 def named(owner: Owner) -> str:

@@ -82,6 +82,20 @@ def _month(one: Adjustment) -> date:
     return date(int(year), int(month), 1)
 
 
+def credit_name(one: Adjustment, words: LineWords, currency: str) -> str:
+    """What the credit for a closed period that comes to less is called on the invoice that brings it."""
+    return words.credit(words.description(late_line(one, currency), _month(one)))
+
+
+def _notes(frozen: Frozen, words: LineWords) -> tuple[str, ...]:
+    """A closed period that comes to less has no line: its sums are told below, for whoever checks the credit."""
+    return tuple(
+        words.less(late_line(one, frozen.currency), _month(one), one.credit)
+        for one in frozen.adjustments
+        if one.amount < 0
+    )
+
+
 def draft(frozen: Frozen) -> Draft | None:
     """The invoice of what was frozen; None: it has no line at all."""
     words = LineWords(frozen.locale, frozen.currency)
@@ -105,5 +119,6 @@ def draft(frozen: Frozen) -> Draft | None:
         terms=frozen.payment,
         period=period,
         buyer_reference=frozen.buyer_reference,
+        notes=_notes(frozen, words),
         memo=f"usage of {frozen.prefix}, {frozen.name}",
     )

@@ -1,6 +1,6 @@
 """Years later an invoice is reckoned again from what was frozen with it: the same cents, or it is told what differs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,13 @@ from db import documents, usage_invoices
 from db.usage_invoices import UsageRow
 from jobs.invoices.document import Document
 from jobs.invoices.drafts import document
-from jobs.partners import freeze
-from jobs.partners.draft import charged_late, draft, late_line, lines
+from jobs.partners import freeze, late_words
+from jobs.partners.draft import draft, lines
 from jobs.partners.freeze import Frozen
 from jobs.partners.preview import profile_of
 from jobs.partners.words import plain_money
-from jobs.rules.pricing import ROUNDING, RatedLine, explain, rate
+from jobs.rules.pricing import ROUNDING, RatedLine, explain
+from jobs.rules.pricing_words import counted
 from worker.deps import Tx
 from worker.errors import Refused
 
@@ -33,7 +34,7 @@ class Explained:
     """As it was issued."""
     lines: tuple[RatedLine, ...]
     late: dict[str, list[str]]
-    """The arithmetic of closed periods that a line is about, by their names."""
+    """The arithmetic of closed periods whose usage came late, by their names, with what was given back."""
     sums: list[str]
     differences: list[str]
 
@@ -75,11 +76,15 @@ async def explained(tx: Tx, invoice_id: int) -> Explained:
     if row is None or row.input is None or not issued:
         raise Refused(f"invoice {invoice_id} is for nobody's usage: nothing was frozen with it")
     says = msgspec.convert(issued[0].content, Document)
-    return reckon(row, says)
+    numbers = await usage_invoices.numbers(tx.conn, late_words.rows(freeze.read(row.input)))
+    return reckon(row, says, numbers)
 
 
-def reckon(row: UsageRow, says: Document) -> Explained:
-    """Hold what was issued against what the frozen input comes to with today's code. Raises Refused: unreadable."""
+def reckon(row: UsageRow, says: Document, numbers: Mapping[int, str] | None = None) -> Explained:
+    """Hold what was issued against what the frozen input comes to with today's code. Raises Refused: unreadable.
+
+    `numbers` are those of earlier invoices, by the ids of their rows.
+    """
     assert row.input is not None
     frozen = freeze.read(row.input)
     found = lines(frozen)
@@ -89,7 +94,7 @@ def reckon(row: UsageRow, says: Document) -> Explained:
         frozen=frozen,
         says=says,
         lines=tuple(found),
-        late=dict(_late(frozen)),
+        late=late_words.told(frozen, numbers or {}),
         sums=_sums(says),
         differences=[*_hash(row), *_late_differences(frozen), *_differences(row, frozen, says)],
     )
@@ -100,13 +105,6 @@ def _hash(row: UsageRow) -> Iterator[str]:
     found = freeze.sha256(row.input)
     if found != row.input_sha256:
         yield f"what was frozen was changed: its SHA-256 is {found}, and {row.input_sha256} was written with it"
-
-
-def _late(frozen: Frozen) -> Iterator[tuple[str, list[str]]]:
-    for one in charged_late(frozen):
-        parts = freeze.rated_parts(one.parts)
-        found = rate(one.start, one.end, one.months, parts)
-        yield one.name, [*(explain(line) for line in found.lines), explain(late_line(one, frozen.currency))]
 
 
 def _late_differences(frozen: Frozen) -> Iterator[str]:
@@ -135,7 +133,7 @@ def _differences(row: UsageRow, frozen: Frozen, says: Document) -> Iterator[str]
         yield f"it was rounded by {frozen.rounding!r}, and this code rounds by {ROUNDING!r}"
     again = document(made, profile_of(says), number=says.number, now=row.updated_at)
     if len(again.lines) != len(says.lines):
-        yield f"it comes to {len(again.lines)} lines, and {len(says.lines)} were issued"
+        yield f"it comes to {counted(len(again.lines), 'line')}, and {len(says.lines):,} were issued"
     for number, (have, issued) in enumerate(zip(again.lines, says.lines, strict=False), 1):
         yield from differs(f"line {number}", have.amount_minor, issued.amount_minor)
     for name in SUMS:
@@ -150,7 +148,7 @@ def _sums(says: Document) -> list[str]:
     def money(minor: int) -> str:
         return plain_money(minor, says.currency)
 
-    found = [f"{len(says.lines)} lines = {money(says.subtotal_minor)}"]
+    found = [f"{counted(len(says.lines), 'line')} = {money(says.subtotal_minor)}"]
     found += [f"- {each.name}: {money(each.minor)}" for each in says.discounts]
     found += [
         f"+ {tax.name} {tax.percent} % of {money(tax.taxable_minor)} = {money(tax.amount_minor)}" for tax in says.taxes

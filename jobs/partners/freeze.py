@@ -50,6 +50,14 @@ class FrozenPart(Struct, frozen=True, kw_only=True):
     """The whole version, as it was written."""
 
 
+class Taken(Struct, frozen=True, kw_only=True):
+    """What a credit gave back of the invoice of a row: `net` of its lines, `gross` of its total. Minor units."""
+
+    usage_invoice: int
+    net: int
+    gross: int
+
+
 class Adjustment(Struct, frozen=True, kw_only=True):
     """A closed period whose usage came late: what it comes to now, less what was charged so far. Minor units."""
 
@@ -66,6 +74,9 @@ class Adjustment(Struct, frozen=True, kw_only=True):
     now: int
     credit: int | None = None
     """What was given as a credit instead of a line: less is to be charged than was."""
+    took: tuple[Taken, ...] = ()
+    """Of which invoices that credit gave back how much."""
+    credit_id: int | None = None
 
     @property
     def amount(self) -> int:

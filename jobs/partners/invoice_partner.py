@@ -9,6 +9,7 @@ from typing import cast
 import msgspec
 
 from db import usage, usage_invoices
+from db.credits import CreditRow
 from db.states import QueueName
 from db.usage import Owner
 from db.usage_invoices import Outcome, UsageRow
@@ -22,7 +23,7 @@ from jobs.mail.letters import Recipient, stage_letter
 from jobs.mail.send_letter import OPERATORS
 from jobs.partners import credits as credit
 from jobs.partners import freeze, late, promotions
-from jobs.partners.draft import draft
+from jobs.partners.draft import credit_name, draft
 from jobs.partners.freeze import Book, Frozen, PlannedCredit
 from jobs.partners.guards import AVERAGE_OF, HISTORY, Concern, Facts, concerns, unusable
 from jobs.partners.push_to_stripe import stage_push
@@ -75,6 +76,13 @@ def _discounts(percent: Decimal | None, words: LineWords) -> tuple[DraftDiscount
     return (DraftDiscount(words.discount(percent), percent=percent),) if percent else ()
 
 
+def _credit_name(row: CreditRow, frozen: Frozen, words: LineWords) -> str:
+    """What a credit is called; one that this very invoice brings has no id yet (`late.brought`)."""
+    if row.id < 0:
+        return credit_name(frozen.adjustments[-row.id - 1], words, frozen.currency)
+    return words.credit(row.reason)
+
+
 async def prepare(
     tx: Tx, found: Book, period: Period, sellers: Sellers, *, by_hand: bool = False, lock: bool = True
 ) -> Prepared:
@@ -102,14 +110,17 @@ async def prepare(
     except ValueError as error:
         return Prepared(frozen, concerns=(unusable("terms", str(error)),), contract_ids=ids)
     if made is None:
-        return Prepared(frozen, contract_ids=ids)
+        told = tuple(Concern("late_usage", note, stops=False) for note in lately.notes)
+        return Prepared(frozen, concerns=told, contract_ids=ids)
     try:
         total = issuing.preview(made, sellers, now=tx.now).total_minor
         rows = await credit.available(tx, owner, frozen.currency, lock=lock)
         plan = credit.plan([*rows, *late.brought(lately.adjustments, frozen, tx.now)], total)
         frozen = msgspec.structs.replace(
             frozen,
-            credits=tuple(PlannedCredit(id=row.id, name=words.credit(row.reason), minor=off) for row, off in plan),
+            credits=tuple(
+                PlannedCredit(id=row.id, name=_credit_name(row, frozen, words), minor=off) for row, off in plan
+            ),
         )
         made = cast("Draft", draft(frozen))
         says = issuing.preview(made, sellers, now=tx.now)
@@ -196,16 +207,16 @@ async def settle(tx: Tx, row: UsageRow, prepared: Prepared, sellers: Sellers, *,
         await _tell(tx, row, prepared, stops)
         return Settled("parked", prepared)
     if prepared.draft is None:
-        await late.settle(tx, prepared.frozen)
-        await _record(tx, row, prepared, "empty")
+        stored, _ = await late.settle(tx, prepared.frozen)
+        await _record(tx, row, replace(prepared, frozen=stored), "empty")
         return Settled("empty", prepared)
     issued = await issuing.issue(tx, prepared.draft, sellers, livemode=live)
     if not issued.new:
         raise Refused(f"{prepared.draft.key} was invoiced by hand, as {issued.number}: void that one, or this period")
-    given = await late.settle(tx, prepared.frozen)
+    stored, given = await late.settle(tx, prepared.frozen)
     plan = [(replace(row_, id=given.get(row_.id, row_.id)), off) for row_, off in prepared.credit_plan]
     await credit.record(tx, issued.invoice_id, plan)
-    await _record(tx, row, prepared, "issued", issued.invoice_id)
+    await _record(tx, row, replace(prepared, frozen=stored), "issued", issued.invoice_id)
     if prepared.frozen.at_stripe and prepared.says is not None and prepared.says.due_minor:
         await stage_push(tx, issued.invoice_id)
     return Settled("issued", prepared, issued)
@@ -270,9 +281,13 @@ async def look_at(tx: Tx, row: UsageRow, sellers: Sellers, *, by_hand: bool = Fa
         found = await freeze.book_of(tx, row.api_key_prefix or "")
     except Refused as refused:
         return Prepared(None, concerns=tuple(unreadable(refused.reason)))
-    period = next((one for one in found.periods(row.period_end) if one.start == row.period_start), None)
+    period = next(
+        (one for one in found.periods(row.period_end) if (one.start, one.end) == (row.period_start, row.period_end)),
+        None,
+    )
     if period is None:
-        why = f"the contract has no period that begins at {row.period_start:%Y-%m-%dT%H:%MZ} any more: void this one"
+        first, last = (f"{at:%Y-%m-%dT%H:%MZ}" for at in (row.period_start, row.period_end))
+        why = f"the contract has no period from {first} to {last} any more: void this one"
         return Prepared(None, concerns=(unusable("period", why),))
     return await prepare(tx, found, period, sellers, by_hand=by_hand)
 

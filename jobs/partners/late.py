@@ -3,24 +3,27 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any, cast
 
 import msgspec
 
-from db import usage, usage_invoices
+from db import contracts, usage, usage_invoices
 from db.credits import CreditRow, NewCredit
-from db.money import rounded
 from db.operators.actions import Actor
 from db.usage import Owner
 from db.usage_invoices import UsageRow
 from jobs.partners import credits as credit
+from jobs.partners.charges import Charges, charges
 from jobs.partners.freeze import Adjustment, Frozen, FrozenPart, Used, plain_units, read, reckoned
+from jobs.partners.words import plain_money
 from worker.deps import Tx
 from worker.errors import Refused
 
 CLOSED = 12
 """So many closed periods are looked at again, by each period that is invoiced."""
+
+STANDS = frozenset({"issued", "empty"})
+"""What a period is that was looked at, and is not void."""
 
 OURSELVES = Actor("billing", "usage that came late")
 """Who gives back what was charged too much."""
@@ -45,21 +48,12 @@ def billed_json(parts: Sequence[Used]) -> dict[str, Any]:
     return {"parts": msgspec.to_builtins(list(parts))}
 
 
-def gross(closed: Frozen, net: int) -> int:
-    """What `net` (minor units, before discounts and taxes) came to on the invoice of a closed period, rounded once."""
-    factor = Fraction(1)
-    for discount in closed.discounts:
-        factor *= 1 - Fraction(discount.percent or 0) / 100
-    for tax in closed.taxes:
-        factor *= 1 + Fraction(tax.percent) / 100
-    return rounded(net * factor)
-
-
 async def find(tx: Tx, prefix: str, frozen: Frozen, *, lock: bool) -> Late:
     """Closed periods before `frozen` whose usage is not what was charged. With `lock` nobody else charges for them."""
     rows = await usage_invoices.closed_before(tx.conn, prefix, frozen.start, limit=CLOSED, lock=lock)
     found: list[Adjustment] = []
     notes: list[str] = []
+    stand: Charges | None = None
     for row in rows:
         closed = read(cast("Mapping[str, Any]", row.input))
         known = [await _known(tx, prefix, part) for part in closed.parts]
@@ -71,8 +65,22 @@ async def find(tx: Tx, prefix: str, frozen: Frozen, *, lock: bool) -> Late:
                 f" in {frozen.currency.upper()}; invoice it by hand (`billing invoices issue`)"
             )
             continue
-        found.append(_adjusted(row, closed, known))
+        one = _adjusted(row, closed, known)
+        if one.amount < 0:
+            stand = stand or await charges(tx, prefix)
+            one, kept = _credited(one, stand)
+            if kept:
+                notes.append(_kept(one, kept, closed.currency))
+        found.append(one)
     return Late(tuple(found), tuple(notes))
+
+
+def _kept(one: Adjustment, kept: int, currency: str) -> str:
+    given = one.credit or 0
+    return (
+        f"{one.name} comes to {plain_money(given + kept, currency)} less with the usage that came late;"
+        f" {plain_money(given, currency)} of it is credited: the rest was given back before (credit notes, credits)"
+    )
 
 
 async def _known(tx: Tx, prefix: str, part: FrozenPart) -> Used:
@@ -95,9 +103,13 @@ def _adjusted(row: UsageRow, closed: Frozen, known: Sequence[Used]) -> Adjustmen
         charged=row.billed_cents or 0,
         now=0,
     )
-    made = msgspec.structs.replace(made, now=reckoned(made))
-    back = gross(closed, -made.amount) if made.amount < 0 else 0
-    return msgspec.structs.replace(made, credit=back or None)
+    return msgspec.structs.replace(made, now=reckoned(made))
+
+
+def _credited(one: Adjustment, stand: Charges) -> tuple[Adjustment, int]:
+    """What was charged too much becomes a credit; and what of it does not, because it was given back before."""
+    took, kept = stand.give_back(one.usage_invoice, -one.amount)
+    return msgspec.structs.replace(one, took=took, credit=sum(each.gross for each in took) or None), kept
 
 
 def brought(adjustments: Sequence[Adjustment], like: Frozen, now: Any) -> list[CreditRow]:
@@ -111,7 +123,7 @@ def brought(adjustments: Sequence[Adjustment], like: Frozen, now: Any) -> list[C
             currency=like.currency,
             amount_cents=each.credit,
             remaining_cents=each.credit,
-            reason=_reason(each),
+            reason=_reason(each, like.currency),
             expires_at=None,
             promo_code_id=None,
             created_at=now,
@@ -123,14 +135,16 @@ def brought(adjustments: Sequence[Adjustment], like: Frozen, now: Any) -> list[C
     ]
 
 
-def _reason(one: Adjustment) -> str:
-    return f"{one.name} comes to less with the usage that was reported late"
+def _reason(one: Adjustment, currency: str) -> str:
+    now, before = plain_money(one.now, currency), plain_money(one.charged, currency)
+    return f"{one.name} comes to {now} with the usage that was reported late, and {before} was charged"
 
 
-async def settle(tx: Tx, frozen: Frozen) -> dict[int, int]:
+async def settle(tx: Tx, frozen: Frozen) -> tuple[Frozen, dict[int, int]]:
     """The invoice is issued, or nothing was to be: from now on its late usage counts as charged.
 
-    Returns the ids of the credits that were given, by the ids below zero that stood for them.
+    Returns what is frozen with the ids of the credits that were given, and these by the ids below zero that stood for
+    them.
     """
     given: dict[int, int] = {}
     for number, one in enumerate(frozen.adjustments, 1):
@@ -139,30 +153,59 @@ async def settle(tx: Tx, frozen: Frozen) -> dict[int, int]:
         if one.credit:
             owner = Owner(api_key_prefix=frozen.prefix)
             new = NewCredit(
-                owner=owner, kind="refund", currency=frozen.currency, amount_cents=one.credit, reason=_reason(one)
+                owner=owner,
+                kind="refund",
+                currency=frozen.currency,
+                amount_cents=one.credit,
+                reason=_reason(one, frozen.currency),
             )
             given[-number] = await credit.grant(tx, new, OURSELVES)
-    return given
+    adjusted = tuple(
+        msgspec.structs.replace(one, credit_id=given.get(-number)) for number, one in enumerate(frozen.adjustments, 1)
+    )
+    planned = tuple(msgspec.structs.replace(one, id=given.get(one.id, one.id)) for one in frozen.credits)
+    return msgspec.structs.replace(frozen, adjustments=adjusted, credits=planned), given
 
 
 async def free(tx: Tx, row: UsageRow) -> None:
-    """A period is void: the late usage that its invoice charged is not charged any more; credits stay given.
+    """A period is void: the late usage that it charged, or credited, is not any more.
 
-    Raises Refused while a later invoice charges for usage of this period that came late: that one goes first, or usage
-    would be charged twice when the period is invoiced anew.
+    Raises Refused while a later invoice charges for usage of this period that came late, or gave back what this one
+    charged: that one goes first, or usage would be charged twice when the period is invoiced anew. So it does when a
+    credit that came with this period paid for another invoice.
     """
     later = await usage_invoices.charging_late(tx.conn, row.id)
     if later:
         raise Refused(
-            f"{', '.join(later)} charges for usage of the same period that came late: void it first, or write a"
-            " credit note instead"
+            f"{', '.join(later)} charges for usage of the same period that came late, or gave back some of it: void it"
+            " first, or write a credit note instead"
         )
-    if row.status == "issued" and row.input is not None:
+    if row.status in STANDS and row.input is not None:
         for one in read(row.input).adjustments:
-            if one.amount > 0:
-                before = billed_json(one.before)
-                await usage_invoices.charged(tx.conn, one.usage_invoice, -one.amount, before, now=tx.now)
+            await _undo(tx, row, one)
     await usage_invoices.free(tx.conn, row.id, now=tx.now)
+
+
+async def _undo(tx: Tx, row: UsageRow, one: Adjustment) -> None:
+    if not one.amount:
+        return
+    if one.credit_id is not None:
+        await credit.take_back(tx, one.credit_id, row.invoice_id, OURSELVES)
+    closed = await usage_invoices.get(tx.conn, one.usage_invoice, lock=True)
+    if closed is not None and closed.status in STANDS:
+        await usage_invoices.charged(tx.conn, closed.id, -one.amount, billed_json(one.before), now=tx.now)
+
+
+async def hold(tx: Tx, invoice_id: int) -> None:
+    """Whoever invoices usage, or voids or credits such an invoice, holds its owner first, and only then locks rows.
+
+    Else late usage and a credit note could give the same money back at once. Which owner an invoice belongs to never
+    changes.
+    """
+    period = await usage_invoices.of_invoice(tx.conn, invoice_id)
+    if period is not None:
+        owner = period.api_key_prefix if period.api_key_prefix is not None else usage_invoices.customer(period.user_id)
+        await contracts.hold(tx.conn, owner)
 
 
 async def freed(tx: Tx, invoice_id: int) -> bool:

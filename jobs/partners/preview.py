@@ -1,6 +1,7 @@
 """The very invoice that a partner would get for a month, or for the running one up to now; nothing is written."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import msgspec
@@ -9,7 +10,7 @@ from db import documents, usage_invoices
 from db.usage_invoices import UsageRow
 from jobs.invoices.document import Document
 from jobs.invoices.sellers import SellerProfile, Sellers
-from jobs.partners import freeze
+from jobs.partners import freeze, late_words
 from jobs.partners.draft import lines
 from jobs.partners.freeze import Book, Frozen
 from jobs.partners.guards import Concern
@@ -35,6 +36,8 @@ class Preview:
     concerns: tuple[Concern, ...]
     lines: tuple[RatedLine, ...]
     row: UsageRow | None
+    late: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    """The arithmetic of closed periods whose usage came late, by their names."""
 
     @property
     def explained(self) -> list[str]:
@@ -70,7 +73,16 @@ async def preview(tx: Tx, prefix: str, wanted: str | None, sellers: Sellers) -> 
     made = await prepare(tx, found, period, sellers, by_hand=True, lock=False)
     told = tuple(lines(made.frozen)) if made.frozen is not None and made.draft is not None else ()
     says = msgspec.structs.replace(made.says, number=NUMBER) if made.says is not None else None
-    return Preview(period, period.end > tx.now, made.frozen, says, made.concerns, told, row)
+    settled = freeze.read(row.input) if row is not None and row.status == "empty" and row.input else made.frozen
+    late = await _late(tx, settled)
+    return Preview(period, period.end > tx.now, made.frozen, says, made.concerns, told, row, late)
+
+
+async def _late(tx: Tx, frozen: Frozen | None) -> Mapping[str, Sequence[str]]:
+    """Of a period in which nothing was to be charged too: usage that came late may have brought a credit."""
+    if frozen is None:
+        return {}
+    return late_words.told(frozen, await usage_invoices.numbers(tx.conn, late_words.rows(frozen)))
 
 
 async def _issued(tx: Tx, period: Period, row: UsageRow) -> Preview:
@@ -78,4 +90,5 @@ async def _issued(tx: Tx, period: Period, row: UsageRow) -> Preview:
     frozen = freeze.read(row.input)
     stored = await documents.of_invoice(tx.conn, invoice_id=row.invoice_id)
     says = next((msgspec.convert(one.content, Document) for one in stored if one.copy_of is None), None)
-    return Preview(period, False, frozen, says, (), tuple(lines(frozen)), row)  # noqa: FBT003 - it is over
+    late = await _late(tx, frozen)
+    return Preview(period, False, frozen, says, (), tuple(lines(frozen)), row, late)  # noqa: FBT003 - it is over

@@ -55,7 +55,7 @@ def _amount_problems(new: NewPromoCode) -> list[str]:
     if new.currency is not None and new.currency not in CURRENCIES:
         found.append(f"currency: {new.currency!r} is none that invoices are written in; for example eur")
     if new.amount_cents is not None and not 0 < new.amount_cents <= LARGEST:
-        found.append(f"amount: {new.amount_cents} is not above 0")
+        found.append(f"amount: {money(new.amount_cents, new.currency or 'usd')} is not above 0")
     if new.percent is not None and not (new.percent.is_finite() and 0 < new.percent <= 100):  # noqa: PLR2004 - percent
         found.append(f"percent: {new.percent} is not above 0 and at most 100")
     elif new.percent is not None and new.percent != round(new.percent, PLACES):

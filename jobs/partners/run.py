@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import structlog
 
 from db import contracts, usage_invoices
 from db.states import QueueName
 from db.usage_invoices import NewPeriod
+from jobs.partners.contract_periods import periods_of_rows
 from jobs.partners.invoice_partner import stage_next
-from jobs.rules.billing_periods import Agreed, Period, periods
+from jobs.rules.billing_periods import Period
 from worker.deps import Deps, Tx
 from worker.registry import job, schedule
 
@@ -24,28 +24,17 @@ PAGE = 1_000
 """So many partners' contracts are read at once."""
 
 
-def _zone(name: str) -> str:
-    """The time zone; UTC for one that there is not, so that the invoice is parked and not forgotten."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, OSError, ValueError):
-        return "UTC"
-    return name
-
-
 def closed_periods(rows: Sequence[Mapping[str, Any]], now: datetime, grace: timedelta) -> Iterator[Period]:
     """The periods of a contract (its versions as they are stored) that are to be invoiced by `now`, oldest first.
 
-    The newest version says whether it is billed at all. Nothing else is read of a contract here: one that makes no
-    sense has periods too, and they are parked.
+    The newest version says whether it is billed at all.
     """
     newest = max(rows, key=lambda row: (row["valid_from"], row["version"]))
     if newest["status"] not in {"active", "ended"} or (
         newest["status"] == "ended" and newest["contract_end_date"] is None
     ):
         return
-    agreed = [Agreed(row["valid_from"], row["billing_cycle"], _zone(row["timezone"])) for row in rows]
-    for period in periods(newest["contract_start_date"], newest["contract_end_date"], agreed):
+    for period in periods_of_rows(rows):
         if not period.closed(now, grace):
             return
         if period.end > now - CATCH_UP:
@@ -55,8 +44,9 @@ def closed_periods(rows: Sequence[Mapping[str, Any]], now: datetime, grace: time
 async def plan(tx: Tx, grace: timedelta) -> int:
     """Write down which periods are to be invoiced, and stage the oldest one of each partner. Returns how many.
 
-    A period that was looked at before, or voided, is left alone. A later one waits for an earlier one that is not
-    looked at yet; it does not wait for one that is parked, which somebody may look into for weeks.
+    A period that was looked at before, or voided, is left alone, and so is one that shares more than a day with such
+    a one: somebody may have written another zone or cycle into the contract's rows. A later one waits for an earlier
+    one that is not looked at yet; it does not wait for one that is parked, which somebody may look into for weeks.
     """
     known = await usage_invoices.known(tx.conn, tx.now - CATCH_UP)
     after = ""
@@ -65,7 +55,7 @@ async def plan(tx: Tx, grace: timedelta) -> int:
             NewPeriod(prefix, period.start, period.end, period.timezone)
             for prefix, rows in (await contracts.versions_of(tx.conn, page)).items()
             for period in closed_periods(rows, tx.now, grace)
-            if period.start not in known.get(prefix, ())
+            if not any(one.shares(period.start, period.end) for one in known.get(prefix, ()))
         ]
         await usage_invoices.add(tx.conn, new, now=tx.now)
         after = page[-1]

@@ -125,6 +125,11 @@ class LineWords:
                 pass
         return tuple(found)
 
+    def less(self, line: RatedLine, month: date, credit: int | None) -> str:
+        """That a closed month comes to less with usage that came late: its sums, and what came back as a credit."""
+        said = f"{self.description(line, month)}. {' '.join(self.details(line))}"
+        return said if credit is None else f"{said}. {self.say(CREDIT, reason=self.money(credit))}"
+
     def discount(self, percent: Decimal) -> str:
         """The name of what the contract gives off."""
         return f"{self.say(DISCOUNT)} ({percent.normalize():f} %)"

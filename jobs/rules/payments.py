@@ -57,6 +57,7 @@ class Charge:
     card_last4: str | None = None
     fee: int | None = None
     net: int | None = None
+    settled_in: str | None = None
     refund_seen_at: datetime | None = None
     expired: bool = False
 
@@ -105,6 +106,7 @@ class PaymentRow:
     card_last4: str | None = None
     fee: int | None = None
     net: int | None = None
+    settled_in: str | None = None
     refund_amount: int = 0
     refunded_at: int | None = None
     refund_reason: str | None = None
@@ -207,6 +209,7 @@ def _of_charge(
         card_last4=charge.card_last4,
         fee=charge.fee,
         net=charge.net,
+        settled_in=charge.settled_in,
         refund_amount=0 if released else total,
         refunded_at=None if released or not total else (counted[-1].created if counted else seen),
         refund_reason=None if released or not total else next((r.reason for r in reversed(counted) if r.reason), None),

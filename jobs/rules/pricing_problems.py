@@ -7,6 +7,7 @@ from itertools import pairwise
 from jobs.invoices.codes import CURRENCIES
 from jobs.rules.documents import LARGEST, out_of_bounds
 from jobs.rules.pricing_terms import Terms, uses_tiers
+from jobs.rules.pricing_words import amount
 
 WHOLE = 100
 """Percent."""
@@ -76,7 +77,7 @@ def _needed(terms: Terms) -> Iterator[str]:
     if terms.model == "per_request" and not terms.per_1000_requests:
         yield (
             "per_1000_requests_cents is 0, so that a per_request contract gives requests away:"
-            f" write what {terms.package_size} cost"
+            f" write what {terms.package_size:,} cost"
         )
     if terms.model == "hybrid" and not (terms.per_deed_price or terms.per_1000_requests or terms.tiers):
         yield (
@@ -101,7 +102,7 @@ def _unpriced(terms: Terms) -> Iterator[str]:
     if terms.per_deed_price and not requests:
         yield (
             "per_1000_requests_cents is 0, and there is no monthly_flat_fee_cents, so that a hybrid contract gives"
-            f" requests away: write what {terms.package_size} cost, or give tiers, or a fee, or choose per_deed"
+            f" requests away: write what {terms.package_size:,} cost, or give tiers, or a fee, or choose per_deed"
         )
 
 
@@ -148,17 +149,23 @@ def _tiers(terms: Terms) -> Iterator[str]:
         yield "tiers: none of them has a price: write unit_price_cents or flat_fee_cents"
 
 
+def _money(minor: int, terms: Terms) -> str:
+    return amount(minor, terms.currency)
+
+
 def _limits(terms: Terms) -> Iterator[str]:
     if terms.cap is None:
         return
     if terms.cap < terms.minimum_commitment:
         yield (
-            f"cap_cents is {terms.cap}, less than minimum_commitment_cents, {terms.minimum_commitment}:"
+            f"cap_cents is {_money(terms.cap, terms)}, less than minimum_commitment_cents,"
+            f" {_money(terms.minimum_commitment, terms)}:"
             " write a higher cap or a lower minimum"
         )
     if terms.cap < terms.monthly_flat_fee:
         yield (
-            f"cap_cents is {terms.cap}, less than monthly_flat_fee_cents, {terms.monthly_flat_fee}:"
+            f"cap_cents is {_money(terms.cap, terms)}, less than monthly_flat_fee_cents,"
+            f" {_money(terms.monthly_flat_fee, terms)}:"
             " write a higher cap, since the fee counts towards it"
         )
 

@@ -67,6 +67,11 @@ def number(text: str) -> str:
     return f"{Decimal(text):,f}"
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 line`, `1,234 lines`."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def amount(minor: Decimal | int | str, currency: str) -> str:
     """Minor units as people write them, `1,234.50 USD`; a price may have more digits than the currency: `0.0005 USD`.
 

@@ -1,5 +1,6 @@
 """What the usage of a period costs by the contract or the plans that hold in it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -84,7 +85,7 @@ async def of_spans(
     """What a subscriber's usage of a month costs by the plans that hold in it."""
     owner = Owner(user_id=user_id)
     parts = [await part_of(conn, owner, plans.terms(span.plan), span.start, span.end) for span in held]
-    return cost_of(month, parts, now)
+    return await asyncio.to_thread(cost_of, month, parts, now)
 
 
 def billing_period(versions: Sequence[Contract], day_in_it: datetime) -> Period | None:
@@ -113,7 +114,7 @@ async def of_contract(conn: AsyncConnection, rows: Sequence[Row], at: datetime, 
         period, versions[0].contract_start_date, last.contract_end_date, [each.valid_from for each in versions]
     )
     parts = [await part_of(conn, owner, terms(versions[each.index]), each.start, each.end) for each in found]
-    return cost_of(period, parts, now)
+    return await asyncio.to_thread(cost_of, period, parts, now)
 
 
 def version_on(versions: Sequence[Row], at: datetime) -> Row:

@@ -26,8 +26,10 @@ from jobs.partners.freeze import Frozen, PlannedCredit
 from jobs.partners.guards import AVERAGE_OF, Concern, Facts, concerns, unusable
 from jobs.partners.words import LineWords
 from jobs.rules.billing_periods import Period
-from jobs.rules.months import month_of, month_typed
+from jobs.rules.months import month_of
 from jobs.rules.plan_spans import SeveralCurrencies
+from jobs.usage import months_of_users
+from jobs.usage.months_of_users import closed_months
 from jobs.usage.overage_draft import draft, frozen_month, late_usage, name_of
 from jobs.usage.plans import plans, spans_of, zone_of
 from worker.deps import Deps, Tx
@@ -41,6 +43,7 @@ Row = Mapping[str, Any]
 CATCH_UP = timedelta(days=100)
 """What ended longer ago is invoiced by hand only."""
 
+MIDDLE = timedelta(days=14)
 BUSY = timedelta(seconds=1)
 ALARM = 5
 """An invoice over so many times the average of the last ones waits for an operator, as partners' do by default."""
@@ -191,7 +194,7 @@ async def _tell(tx: Tx, row: UsageRow, prepared: Prepared, stops: list[Concern])
         InvoiceParked(
             partner=name_of(row.user_id or 0),
             company=frozen.buyer.name if frozen is not None else None,
-            month=month_of(row.period_start, row.timezone).name,
+            month=frozen.name if frozen is not None else month_of(row.period_start + MIDDLE, row.timezone).name,
             amount=Amount(says.total_minor, says.currency) if says is not None else None,
             reasons=[one.why for one in stops],
         ),
@@ -217,21 +220,12 @@ async def invoice_overage(d: Deps, user_id: int, period: str) -> None:
     async with d.tx() as tx:
         await held(tx, user_id)
         user = await subject(tx, user_id)
-        month = month_typed(period, zone_of(user["timezone"], d.settings.billing_default_timezone))
+        zone = zone_of(user["timezone"], d.settings.billing_default_timezone)
+        month = await months_of_users.typed(tx.conn, user_id, period, zone)
         row = await overage.period(tx.conn, user_id, month.start, month.end, month.timezone, now=tx.now)
         if row.status == "pending":
             prepared = await prepare(tx, user, month, sellers)
             await settle(tx, row, prepared, sellers, live=issuing.livemode(d.settings), released=False)
-
-
-def closed_months(first: datetime, last: datetime, timezone: str, now: datetime, grace: timedelta) -> list[Period]:
-    """The months that the days (UTC) `first` to `last` lie in and that are over, `grace` ago or longer."""
-    found: list[Period] = []
-    month = month_of(first, timezone)
-    while month.start < last + timedelta(days=1) and month.closed(now, grace):
-        found.append(month)
-        month = month_of(month.end, timezone)
-    return found
 
 
 @schedule("overage-invoices", "35 * * * *")
@@ -253,9 +247,8 @@ async def overage_invoices(d: Deps, period: datetime) -> None:
             if row["user_id"] not in subscribed:
                 continue
             zone = zone_of(row["timezone"], d.settings.billing_default_timezone)
-            for month in closed_months(row["first"], row["last"], zone, tx.now, grace):
-                if (row["user_id"], month.start) in done:
-                    continue
+            known_months = done.get(row["user_id"], [])
+            for month in closed_months(row["first"], row["last"], zone, known_months, tx.now - grace):
                 call = invoice_overage.call(user_id=row["user_id"], period=month.name)
                 key = f"overage/{row['user_id']}/{month.name}"
                 staged += await tx.stage(call, unique_key=key) is not None

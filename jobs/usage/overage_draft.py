@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from db import overage, usage
+from db import overage, usage, usage_invoices
 from db.usage import Owner
 from jobs.invoices.document import Address, Party, TaxCategory, TaxId
 from jobs.invoices.drafts import Draft, DraftTax
@@ -27,7 +27,7 @@ SECOND = timedelta(seconds=1)
 
 def name_of(user_id: int) -> str:
     """The customer where partners have their prefix; no prefix holds a colon."""
-    return f"user:{user_id}"
+    return usage_invoices.customer(user_id)
 
 
 def key(user_id: int, period: str) -> str:

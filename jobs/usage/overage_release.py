@@ -8,7 +8,7 @@ from jobs.invoices.sellers import sellers_from
 from jobs.invoices.void import void as void_invoice
 from jobs.partners import late
 from jobs.rules.billing_periods import Period
-from jobs.rules.months import month_of, month_typed
+from jobs.usage import months_of_users
 from jobs.usage.overage import Prepared, Row, Settled, held, prepare, settle, subject
 from jobs.usage.plans import zone_of
 from worker.deps import Tx
@@ -20,7 +20,9 @@ async def _named(tx: Tx, user_id: int, wanted: str | None, settings: Settings) -
     user = await subject(tx, user_id)
     zone = zone_of(user["timezone"], settings.billing_default_timezone)
     try:
-        return user, month_of(tx.now, zone) if wanted is None else month_typed(wanted, zone)
+        if wanted is None:
+            return user, await months_of_users.running(tx.conn, user_id, tx.now, zone)
+        return user, await months_of_users.typed(tx.conn, user_id, wanted, zone)
     except ValueError as error:
         raise Refused(str(error)) from error
 

@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import contracts, overage, usage_reading
 from db.usage import Owner
-from db.usage_reading import DaySum
+from db.usage_reading import DaySum, Sums
 from jobs.rules.billing_periods import Period
 from jobs.rules.months import month_of, month_typed
 from jobs.rules.plan_spans import SeveralCurrencies, Span, included
 from jobs.rules.pricing import Rated
 from jobs.rules.quotas import percent
-from jobs.usage import cost
+from jobs.usage import cost, months_of_users
 from jobs.usage.cost import Cost, version_on
 from jobs.usage.plans import spans_of, zone_of
 from worker.errors import Refused
@@ -25,6 +25,9 @@ from worker.errors import Refused
 Row = Mapping[str, Any]
 SECOND = timedelta(seconds=1)
 LARGEST_ID = 2**63 - 1
+MOST_TYPES = 1_000
+"""Event types that a report tells one by one: as many as may be reported in a month."""
+
 TO_DATE = "what the period comes to if nothing more is used; before discounts, credits and taxes"
 LINEAR = "linear: what was used per second so far goes on to the period's end"
 
@@ -81,37 +84,34 @@ def _period(period: Period, now: datetime) -> dict[str, Any]:
     }
 
 
-def _sums(days: Iterable[DaySum], *, billable: bool | None = None) -> Decimal:
+def _units(days: Iterable[DaySum], *, billable: bool | None = None) -> Decimal:
     return sum((one.units for one in days if billable is None or one.billable is billable), Decimal(0))
 
 
-def _usage(days: Sequence[DaySum]) -> dict[str, Any]:
-    types: dict[tuple[str, bool], list[DaySum]] = {}
+def _usage(found: Sums) -> dict[str, Any]:
+    days, others = found.days, found.others
     dates: dict[date, list[DaySum]] = {}
     for one in days:
-        types.setdefault((one.event_type, one.billable), []).append(one)
         dates.setdefault(one.day, []).append(one)
     return {
         "events": sum(one.events for one in days),
-        "units": number(_sums(days)),
-        "billable_units": number(_sums(days, billable=True)),
+        "units": number(_units(days)),
+        "billable_units": number(_units(days, billable=True)),
         "by_type": [
-            {
-                "event_type": event_type,
-                "billable": billable,
-                "events": sum(one.events for one in found),
-                "units": number(_sums(found)),
-            }
-            for (event_type, billable), found in sorted(types.items())
+            {"event_type": one.event_type, "billable": one.billable, "events": one.events, "units": number(one.units)}
+            for one in sorted(found.types, key=lambda one: (one.event_type, one.billable))
         ],
+        "other_types": None
+        if others is None
+        else {"event_types": others.event_types, "events": others.events, "units": number(others.units)},
         "by_day": [
             {
                 "day": day.isoformat(),
-                "events": sum(one.events for one in found),
-                "units": number(_sums(found)),
-                "billable_units": number(_sums(found, billable=True)),
+                "events": sum(one.events for one in of_day),
+                "units": number(_units(of_day)),
+                "billable_units": number(_units(of_day, billable=True)),
             }
-            for day, found in sorted(dates.items())
+            for day, of_day in sorted(dates.items())
         ],
     }
 
@@ -138,6 +138,10 @@ def _cost(found: Cost | None, now: datetime) -> dict[str, Any] | None:
     }
 
 
+async def _used(conn: AsyncConnection, owner: Owner, month: Period) -> Sums:
+    return await usage_reading.sums(conn, owner, month.start, month.end, month.timezone, most=MOST_TYPES)
+
+
 async def _partner(conn: AsyncConnection, prefix: str) -> list[Row]:
     rows: list[Row] = list(await contracts.versions(conn, prefix))
     if not rows and not await usage_reading.has_usage(conn, Owner(api_key_prefix=prefix)):
@@ -153,7 +157,7 @@ async def of_partner(conn: AsyncConnection, prefix: str, period: str | None, now
     """
     rows = await _partner(conn, prefix)
     month = _zoned(period, rows, now)
-    days = await usage_reading.by_day(conn, Owner(api_key_prefix=prefix), month.start, month.end, month.timezone)
+    used = await _used(conn, Owner(api_key_prefix=prefix), month)
     at = min(max(now, month.start), month.end)
     version = version_on(rows, at) if rows else None
     inside = now if month.start <= now < month.end else month.start
@@ -168,10 +172,10 @@ async def of_partner(conn: AsyncConnection, prefix: str, period: str | None, now
         "company": version["company"] if version is not None else None,
         "as_of": now,
         "period": _period(month, now),
-        "usage": _usage(days),
+        "usage": _usage(used),
         "limits": _limits(
             version["monthly_request_limit"] if version is not None else None,
-            _sums(days, billable=True),
+            _units(used.days, billable=True),
             version["rate_limit_per_minute"] if version is not None else None,
         ),
         "cost": _cost(found, now),
@@ -194,7 +198,15 @@ async def _users_month(
     user = await overage.user(conn, user_id) if 0 < user_id <= LARGEST_ID else None
     if user is None:
         raise UnknownOwner(f"there is no customer {user_id}")
-    month = _typed(period, zone_of(user["timezone"], default_zone), now)
+    zone = zone_of(user["timezone"], default_zone)
+    try:
+        month = await (
+            months_of_users.running(conn, user_id, now, zone)
+            if period is None
+            else months_of_users.typed(conn, user_id, period, zone)
+        )
+    except ValueError as error:
+        raise BadPeriod(str(error)) from None
     try:
         return user, month, await spans_of(conn, user_id, month.start, month.end, month.timezone)
     except SeveralCurrencies as error:
@@ -206,15 +218,15 @@ async def of_user(
 ) -> dict[str, Any]:
     """A customer's month, of the customer's time zone, as JSON values. Raises as `of_partner` does."""
     _, month, held = await _users_month(conn, user_id, period, now, default_zone)
-    days = await usage_reading.by_day(conn, Owner(user_id=user_id), month.start, month.end, month.timezone)
+    used = await _used(conn, Owner(user_id=user_id), month)
     found = await _spans_cost(conn, user_id, month, held, now)
     limit = included(held, month.start, month.end) if held else None
     return {
         "user_id": user_id,
         "as_of": now,
         "period": _period(month, now),
-        "usage": _usage(days),
-        "limits": _limits(limit, found.used if found is not None else _sums(days, billable=True)),
+        "usage": _usage(used),
+        "limits": _limits(limit, found.used if found is not None else _units(used.days, billable=True)),
         "cost": _cost(found, now),
     }
 

@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.worker.kit import World
 from worker.adapters.stripe_api import PARKED, StripeSdk, stripe_api
-from worker.errors import Refused, TryLater
+from worker.errors import Refused, TryLater, Unclear
 from worker.settings import Settings
+from worker.stripe_budget import StripeBudget
 
 COUPON = {"id": "VIP", "object": "coupon", "percent_off": 12.5, "duration": "forever"}
 
@@ -84,6 +85,99 @@ async def test_retry_after_is_honoured_though_the_sdk_ignores_it(stand: tuple[St
     assert len(server.asked) == 1
 
 
+async def test_a_list_comes_as_the_bytes_that_were_sent(stand: tuple[Stand, StripeSdk]) -> None:
+    server, api = stand
+    server.body = {"object": "list", "data": [{"id": "evt_\U0001f600"}], "has_more": False}
+    found = await api.read("events", limit=100, created={"gte": 5, "lt": 9}, stripe_account="acct_7")
+    assert found == json.dumps(server.body).encode()
+    asked = server.asked[0].lower()
+    assert asked.startswith("get /v1/events?limit=100&created[gte]=5&created[lt]=9 http")
+    assert "stripe-account: acct_7" in asked
+    assert "stripe-version: 2026-09-30.endive" in asked
+    assert await api.retrieve("coupons/VIP") == server.body, "the next answer is the SDK's again"
+
+
+@pytest.mark.parametrize(("status", "verb"), [(429, TryLater), (500, TryLater), (401, Refused), (400, Refused)])
+async def test_a_list_fails_by_the_same_verbs_and_is_repeated_by_who_reads_it(
+    stand: tuple[Stand, StripeSdk], status: int, verb: type[Exception]
+) -> None:
+    server, api = stand
+    server.status, server.body = status, {"error": {"type": "api_error", "message": "no"}}
+    with pytest.raises(verb, match=f"Stripe answered {status} to GET /v1/events: no"):
+        await api.read("events")
+    assert len(server.asked) == 1
+
+
+class Noted(StripeBudget):
+    """Notes who took a turn, and which pauses Stripe wanted; grants so many."""
+
+    def __init__(self, grants: int = 10) -> None:
+        super().__init__(None, 100)
+        self.grants = grants
+        self.turns: list[bool] = []
+        self.pauses: list[timedelta] = []
+
+    async def take(self, *, bulk: bool = False) -> None:
+        if len(self.turns) == self.grants:
+            raise TryLater("too many", after=timedelta(seconds=3))
+        self.turns.append(bulk)
+
+    async def pause(self, wanted: timedelta) -> None:
+        self.pauses.append(wanted)
+
+
+async def budgeted(stand: Stand, budget: StripeBudget) -> tuple[asyncio.Server, StripeSdk]:
+    server = await asyncio.start_server(stand.serve, "127.0.0.1", 0)
+    return server, StripeSdk("sk_test_1", base=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", budget=budget)
+
+
+async def test_each_request_takes_its_turn() -> None:
+    budget, made = Noted(grants=2), Stand()
+    server, api = await budgeted(made, budget)
+    await api.retrieve("coupons/VIP")
+    await api.read("coupons")
+    assert budget.turns == [False, True]
+    with pytest.raises(TryLater, match="too many") as raised:
+        await api.act("delete", "coupons/VIP", idempotency_key="one")
+    assert not isinstance(raised.value, Unclear), "it was never sent"
+    assert len(made.asked) == 2
+    await api.close()
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "pauses"),
+    [
+        (429, {"Retry-After": "17"}, [17]),
+        (429, {"Stripe-Rate-Limited-Reason": "global-rate"}, [1]),
+        (429, {"Stripe-Rate-Limited-Reason": "endpoint-rate", "Retry-After": "2"}, [2]),
+        (429, {"Stripe-Rate-Limited-Reason": "resource-specific", "Retry-After": "2"}, []),
+        (429, {}, []),  # a lock on one object
+        (503, {"Retry-After": "5"}, [5]),
+        (503, {}, []),
+        (500, {"Retry-After": "5"}, []),
+    ],
+)
+async def test_a_limit_of_stripes_is_told_to_all(status: int, headers: dict[str, str], pauses: list[int]) -> None:
+    budget, made = Noted(), Stand()
+    made.status, made.headers = status, headers | {"Stripe-Should-Retry": "false"}
+    made.body = {"error": {"type": "api_error", "message": "slow down"}}
+    server, api = await budgeted(made, budget)
+    for ask in (api.retrieve, api.read):
+        with pytest.raises(TryLater):
+            await ask("coupons")
+    assert budget.pauses == [timedelta(seconds=seconds) for seconds in pauses] * 2
+    await api.close()
+    server.close()
+
+
+async def test_what_was_sent_and_finds_no_second_turn_stays_unclear() -> None:
+    api = StripeSdk("sk_test_123", base="http://127.0.0.1:9", budget=Noted(grants=1))
+    with pytest.raises(Unclear, match="answered nothing"):
+        await api.act("delete", "coupons/VIP", idempotency_key="one")
+    await api.close()
+
+
 async def test_nothing_listening_is_tried_later() -> None:
     with pytest.raises(TryLater, match="answered nothing"):
         await StripeSdk("sk_test_123", base="http://127.0.0.1:9").retrieve("coupons/VIP")
@@ -99,5 +193,7 @@ async def test_without_a_key_it_says_so() -> None:
     with pytest.raises(Refused, match="STRIPE_SECRET_KEY is not set") as raised:
         await stripe_api(Settings()).retrieve("coupons/VIP")
     assert PARKED in raised.value.reason
+    with pytest.raises(Refused, match="STRIPE_SECRET_KEY is not set"):
+        await stripe_api(Settings()).read("coupons")
     with_key = stripe_api(Settings(stripe_secret_key=SecretStr("sk_test_1")))
     assert isinstance(with_key, StripeSdk)

@@ -208,7 +208,9 @@ EVENT = st.tuples(
 @given(calls=st.lists(st.lists(st.lists(EVENT, max_size=4), min_size=1, max_size=5), min_size=1, max_size=4))
 async def test_whatever_comes_is_stored_once_and_sums_equal_events(rows: Rows, calls: list[Any]) -> None:
     """Against a model: requests one after the other, each whole or not at all."""
-    await rows.execute("TRUNCATE usage_events, usage_keys, usage_rollups")
+    async with rows.transaction():
+        await rows.execute("SET LOCAL session_replication_role = replica")  # no trigger keeps them
+        await rows.execute("TRUNCATE usage_events, usage_keys, usage_rollups")
     model: dict[tuple[Owner, str], tuple[Any, ...]] = {}
     for call in calls:
         requests: list[list[NewUsage]] = []

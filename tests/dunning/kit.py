@@ -1,6 +1,7 @@
 """What tests of dunning share: a small Stripe whose objects they change, its events, and the worker's jobs by hand."""
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -69,6 +70,10 @@ class SmallStripe:
         for way in params.get("expand", ()):
             self._expand(shown, way.split("."))
         return shown
+
+    async def read(self, path: str, **params: Any) -> bytes:
+        """The same as bytes."""
+        return json.dumps(await self.retrieve(path, **params)).encode()
 
     def _expand(self, at: Any, way: Sequence[str]) -> None:
         if isinstance(at, list):

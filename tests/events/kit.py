@@ -47,6 +47,9 @@ class Answers:
         self.asked.append((path, params))
         return self.answers[path]
 
+    async def read(self, path: str, **params: Any) -> bytes:
+        return json.dumps(await self.retrieve(path, **params)).encode()
+
     async def act(self, method: str, path: str, *, idempotency_key: str, **params: Any) -> Json:
         raise AssertionError(f"Stripe was told to {method} {path} {params} as {idempotency_key}")
 

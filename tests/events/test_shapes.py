@@ -231,3 +231,24 @@ async def test_an_intent_that_names_its_charge_makes_one_row_with_it(engine: Asy
     assert found == {"ch_1": "failed", "ch_2": "succeeded"}
     await apply(engine, event("charge.succeeded", charge("ch_2")))
     assert len(await rows(engine, "payment_history")) == 2
+
+
+async def test_a_payment_that_is_not_made_yet_is_joined_to_its_invoice_only(engine: AsyncEngine) -> None:
+    """No webhook tells that it was given up: an `open` of today would stand there for ever."""
+    unpaid: Json = {
+        "id": "inpay_1",
+        "object": "invoice_payment",
+        "invoice": "in_1",
+        "amount_requested": 1000,
+        "amount_paid": None,
+        "currency": "usd",
+        "is_default": True,
+        "status": "open",
+        "payment": {"type": "payment_intent", "payment_intent": "pi_1"},
+        "created": T0,
+    }
+    shown = {"object": "list", "data": [unpaid], "has_more": False}
+    await apply(engine, event("invoice.updated", invoice(payments=shown)))
+    link = await row(engine, "invoice_payments")
+    assert (link["stripe_invoice_id"], link["payment_id"]) == ("in_1", "pi_1")
+    assert (link["status"], link["amount_requested_cents"], link["version"]) == (None, None, [])

@@ -32,6 +32,8 @@ def commands() -> dict[str, set[str]]:
             options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
             found[words] = options
             return
+        if command.invoke_without_command:  # it also does something by itself
+            found[words] = {option for one in command.params for option in one.opts if option.startswith("--")}
         for name, one in command.commands.items():
             look(f"{words} {name}".strip(), one)
 

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from intake import envelope, webhook
+from db import envelope
+from intake import webhook
 from intake.signature import Reason
 
 ROOT = Path(__file__).parents[2]

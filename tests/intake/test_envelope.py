@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from db import envelope
+from db.envelope import MalformedError, read
 from db.inbox import NewEvent
-from intake import envelope
-from intake.envelope import MalformedError, read
 from tests.intake.kit import body, event
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -18,7 +18,7 @@ from db.tokens import TokenScope
 from db.usage import Added, Clash, Owner, new_usage
 from intake import batcher, usage_access
 from intake.batcher import BATCH_ROWS, Batcher, UnavailableError
-from intake.usage import Report, name_of, owner_of, remember_usage, rows_of
+from intake.usage import RememberUsage, Report, name_of, owner_of, rows_of
 from intake.usage_access import Entry, RefusalError
 from intake.usage_rows import MOST_PROBLEMS, MOST_UNKNOWN, BadRowsError, Reader
 from tests.conftest import MovedClock
@@ -44,7 +44,7 @@ def test_unknown_fields_do_not_stop_the_event_loop() -> None:
     assert time.process_time() - start < 1
     assert len(problems) == MOST_UNKNOWN + 3
     assert problems[0].msg == "is not known; did you mean resource_id?"
-    assert problems[MOST_UNKNOWN].msg == f"and {47_000 - MOST_UNKNOWN} more fields are not known"
+    assert problems[MOST_UNKNOWN].msg == f"and {47_000 - MOST_UNKNOWN:,} more fields are not known"
     assert [problem.field for problem in problems[MOST_UNKNOWN + 1 :]] == ["idempotency_key", "event_type"]
 
 
@@ -55,7 +55,7 @@ def test_unknown_fields_in_many_rows_are_bounded_together() -> None:
     assert time.process_time() - start < 1
     assert bad.rows == 1000
     assert len(bad.problems) == MOST_PROBLEMS + 1
-    assert bad.problems[-1].msg == f"and {1000 * (MOST_UNKNOWN + 1) - MOST_PROBLEMS} more problems"
+    assert bad.problems[-1].msg == f"and {1000 * (MOST_UNKNOWN + 1) - MOST_PROBLEMS:,} more problems"
     assert len(msgspec.json.encode(bad.problems)) < 1024 * 1024
 
 
@@ -200,7 +200,7 @@ async def test_one_owner_leaves_room_for_others_to_wait(
 @pytest.mark.slow
 async def test_a_lasting_flood_of_one_partner_fails_no_other(database_url: str) -> None:
     """150 requests of 1,000 rows at once: all are stored in the end, and each of the neighbours at its first try."""
-    doors = batcher_of(database_url, remember_usage, deadline=batcher.DEADLINE)
+    doors = batcher_of(database_url, RememberUsage(), deadline=batcher.DEADLINE)
     await doors.open()
     flood = [report_of("flood", f"f{n}", 1000) for n in range(150)]
     left = len(flood)

@@ -47,6 +47,9 @@ class FakeStripe(NoStripe):
             return next(page for page in pages if page["after"] == params.get("starting_after"))
         return found
 
+    async def read(self, path: str, **params: Any) -> bytes:
+        return json.dumps(await self.retrieve(path, **params)).encode()
+
 
 class FakePdf:
     """Renders by writing down what it was given."""

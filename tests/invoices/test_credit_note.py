@@ -92,7 +92,7 @@ async def test_parts_take_off_what_is_due_then_come_back_as_credits(firm: Firm) 
     assert await firm.stands(issued) == ("paid", 8_000, 4_000, 0)
     assert await firm.credits() == [("refund", 3_000, 3_000)]
     assert [row["type"] for row in await notes(firm)] == ["pre_payment", "mixed"]
-    with pytest.raises(Refused, match="5001 is more than the 5000 that are left"):
+    with pytest.raises(Refused, match=r"50\.01 GBP is more than the 50\.00 GBP left"):
         await firm.credit(issued, 5_001)
     last = await firm.credit(issued, paid_out=SENT)
     assert (last.total, last.paid_out, last.kept) == (5_000, 5_000, 0)
@@ -118,7 +118,7 @@ async def test_what_credits_paid_goes_back_to_credits_of_their_kind_and_end(firm
     await firm.grant(1_000, "goodwill")
     issued = await firm.bill()
     await firm.paid(issued, 9_000)
-    with pytest.raises(Refused, match="more than the 12000"):
+    with pytest.raises(Refused, match=r"more than the 120\.00 GBP"):
         await firm.credit(issued, 12_001)
     made = await firm.credit(issued, 9_500)
     assert (made.kept, len(made.credit_ids)) == (9_500, 2)
@@ -144,7 +144,7 @@ async def test_lines_are_given_back_with_their_own_tax(firm: Firm) -> None:
         ("Reduced", 1_000, 70),
     ]
     assert made.total == 3_333 + 667 + 1_070
-    with pytest.raises(Refused, match="line 2: 1 is not between 1 and the 0"):
+    with pytest.raises(Refused, match=r"line 2: 0\.01 GBP is not above 0 and at most the 0\.00 GBP"):
         await firm.credit(issued, lines=[LinePart(2, 1)])
     with pytest.raises(Refused, match="line 4: is none: the invoice has 3"):
         await firm.credit(issued, lines=[LinePart(4)])
@@ -158,7 +158,7 @@ async def test_lines_are_given_back_with_their_own_tax(firm: Firm) -> None:
 async def test_what_cannot_be_credited_takes_no_number(firm: Firm) -> None:
     issued = await firm.bill()
     refused: list[tuple[dict[str, Any], str]] = [
-        ({"amount": 0}, "0 is not between|comes to 0"),
+        ({"amount": 0}, "0.00 GBP is not above 0|comes to 0"),
         ({"amount": 5, "lines": [LinePart(1)]}, "not both"),
         ({"paid_out": SENT}, "no money came"),
     ]
@@ -279,3 +279,24 @@ async def test_notes_add_up_whatever_is_credited(
         given_back, tax = given_back + note.total, tax + note.says.tax_minor
     assert (given_back, tax) == (total, whole["tax_cents"])
     assert (await firm.stands(issued))[3] == 0
+
+
+async def test_lines_of_a_capped_invoice_are_refused_with_the_true_reason(firm: Firm) -> None:
+    """Lines of 100.00 and 20.00, and a cap that takes 70.00 off them."""
+    capped = (
+        DraftLine("Requests", amount_minor=10_000),
+        DraftLine("Deeds", amount_minor=2_000),
+        DraftLine("Cap of £50.00", amount_minor=-7_000),
+    )
+    issued = await firm.bill(lines=capped)
+    with pytest.raises(
+        Refused, match=r"line 1: 100\.00 GBP is more than the 50\.00 GBP left: the invoice takes 70\.00"
+    ):
+        await firm.credit(issued, lines=[LinePart(1)])
+    made = await firm.credit(issued, lines=[LinePart(2)])
+    assert made.total == 2_400
+    with pytest.raises(
+        Refused, match=r"left: the invoice takes 70\.00 GBP \(Cap of £50\.00\) off its lines\. Credit an"
+    ):
+        await firm.credit(issued, lines=[LinePart(1, 3_001)])
+    assert (await firm.credit(issued, lines=[LinePart(1, 3_000)])).total == 3_600

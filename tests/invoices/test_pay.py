@@ -79,7 +79,7 @@ async def test_a_surplus_of_nobody_cannot_be_kept(firm: Firm) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"minor": 0}, "amount: 0 is not above 0"),
+        ({"minor": 0}, "amount: 0.00 GBP is not above 0"),
         ({"reference": "  "}, "reference: is one line"),
         ({"method": "a\nb"}, "method: is one line"),
         ({"ahead": 1}, "on: 2026-03-02 is to come"),

@@ -1,6 +1,7 @@
 """Events are handed to the registered applier as the worker would hand them: in batches, with what is busy put back."""
 
 import asyncio
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ class WorldStripe:
         if path.startswith("invoices/"):
             raise Unconfigured("a world shows no whole invoices: the books are read instead")
         raise Refused(f"no such object: {path}")
+
+    async def read(self, path: str, **params: Any) -> bytes:
+        """The same as bytes."""
+        return json.dumps(await self.retrieve(path, **params)).encode()
 
     async def act(self, method: str, path: str, *, idempotency_key: str, **_params: Any) -> dict[str, Any]:
         """Nothing is changed at Stripe in these tests."""

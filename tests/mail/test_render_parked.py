@@ -1,5 +1,7 @@
 """The letter about a parked invoice names the commands that know it: a partner's others than a subscriber's."""
 
+from html import unescape
+
 import msgspec
 import pytest
 
@@ -24,8 +26,19 @@ def test_a_parked_invoice_tells_the_commands_that_know_it(
     told = render("invoice_parked", facts, locale=language, timezone="UTC", brand=brand)
     assert language != "en" or named in told.text
     for form in (told.text, told.html):
-        assert all(commands.format(verb) in form for verb in ("release", "void"))
+        plain = unescape(form)
+        assert all(f"{commands.format(verb)} --why '…'" in plain for verb in ("release", "void"))
         assert "user:" not in form
+
+
+def test_late_usage_of_an_ended_contract_tells_how_to_charge_it(brand: Brand) -> None:
+    """It can be neither released nor dropped."""
+    late = next(one for one in SAMPLES["invoice_parked"] if msgspec.to_builtins(one).get("late"))
+    letter = render("invoice_parked", msgspec.to_builtins(late), locale="en", timezone="UTC", brand=brand)
+    for form in (letter.text, unescape(letter.html)):
+        assert "To charge it: " in form
+        assert "billing partners void nw_live --period 2026-02 --why '…'" in form
+        assert "release" not in form
 
 
 def test_a_parked_invoice_of_nobody_with_a_name_has_the_customer_s_number(brand: Brand) -> None:

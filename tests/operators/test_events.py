@@ -344,10 +344,13 @@ async def test_a_type_is_paused_and_resumed(books: Books, billing: Billing) -> N
     assert "only exact names can be paused" in refused.stderr
 
 
-async def test_a_backfill_is_answered_plainly(billing: Billing) -> None:
+async def test_a_backfill_needs_a_key_and_a_beginning(billing: Billing) -> None:
     result = await billing("events", "backfill", "--since", "2026-03-01")
     assert result.exit_code == 2
-    assert "comes with reconciliation" in result.stderr
+    assert "STRIPE_SECRET_KEY is not set" in result.stderr
+    result = await billing("events", "backfill")
+    assert result.exit_code == 2
+    assert "--since is missing" in result.stderr
 
 
 async def test_two_operators_at_once_retry_each_event_once(books: Books) -> None:

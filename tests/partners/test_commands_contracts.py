@@ -246,3 +246,16 @@ def test_no_digit_of_a_price_is_lost() -> None:
     assert money(Decimal("0.05"), "usd") == "$0.0005"
     assert money(123_456_700, "eur") == "€1,234,567.00"
     assert money(1_000, "kwd") == "KWD 1.000"
+
+
+async def test_a_price_that_was_typed_wrongly_is_corrected_by_its_option(billing: Billing) -> None:
+    await billing(*ADD)
+    done = await told(billing, "correct", "nw_live", "--per-1000", "2.20 USD", "--fee", "4900", "--included", "100")
+    assert done["changed"] == {
+        "per_1000_requests_cents": [250, 220], "monthly_flat_fee_cents": [0, 4_900], "included_units": [0, 100],
+    }  # fmt: skip
+    said = (await billing("correct", "nw_live", "--fee", "59 USD", "--dry-run")).stdout
+    assert "4900 ($49.00)" in said
+    assert "5900 ($59.00)" in said
+    other = await told(billing, "correct", "nw_live", "--model", "hybrid", "--per-deed", "99")
+    assert set(other["changed"]) == {"pricing_model", "per_deed_price_cents"}

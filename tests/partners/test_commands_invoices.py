@@ -83,6 +83,17 @@ async def test_preview_invoice_explain_void_and_anew(firm: Firm, typed: Typed, t
     assert audit[0]["who"] == "ada"
 
 
+async def test_parked_tells_of_usage_after_the_last_invoice(firm: Firm, typed: Typed) -> None:
+    await firm.contract(contract_start_date=date(2026, 10, 1), contract_end_date=date(2026, 10, 31), status="ended")
+    await firm.run()
+    await firm.use("2026-10-05 12:00", 1_000)
+    (row,) = await read(typed, "partners", "parked", "nw")
+    assert (row["status"], row["name"], row["total_cents"]) == ("late_after_end", "2026-10", 250)
+    shown = (await typed("partners", "parked")).stdout
+    assert "late_after_end" in shown
+    assert "2.50 EUR" in shown
+
+
 async def test_parked_and_released(firm: Firm, typed: Typed) -> None:
     assert "no invoice waits" in (await typed("partners", "parked")).stdout
     await firm.contract(contract_start_date=date(2026, 10, 1), included_units=9_000)

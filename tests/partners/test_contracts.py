@@ -19,7 +19,18 @@ from jobs.invoices.document import Address, TaxId
 from jobs.invoices.sellers import read_sellers
 from jobs.partners.contract_fields import ContractTier
 from jobs.partners.contract_versions import holding, newest, next_period
-from jobs.partners.contracts import FIELDS, OF_THE_VERSION, Contract, columns, mistakes, party, read, terms, written
+from jobs.partners.contracts import (
+    FIELDS,
+    OF_THE_VERSION,
+    Contract,
+    columns,
+    looked,
+    mistakes,
+    party,
+    read,
+    terms,
+    written,
+)
 from jobs.rules import pricing
 from tests.partners.contract_kit import DAYS, PLAIN, Json, contracts
 from worker.errors import Refused
@@ -304,3 +315,29 @@ def test_nothing_at_all() -> None:
     with pytest.raises(Refused, match="company: is missing") as told:
         read({})
     assert len(told.value.reason.splitlines()) == 4
+
+
+def test_prices_are_looked_at_though_other_fields_are_wrong() -> None:
+    raw = PLAIN | {"timezone": "Berlin", "cap_cents": 5, "minimum_commitment_cents": 600, "per_deed_price_cents": 1}
+    told = mistakes_typed(raw)
+    assert [line.split(maxsplit=1)[0].rstrip(":") for line in told] == ["timezone", "cap_cents", "per_deed_price_cents"]
+    assert "cap_cents is 0.05 USD, less than minimum_commitment_cents, 6.00 USD" in told[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"pricing_model": "tierd", "cap_cents": 5, "minimum_commitment_cents": 6}, ["pricing_model", "cap_cents"]),
+        ({"pricing_model": "flat", "per_1000_requests_cents": "2.50"}, ["per_1000_requests_cents"] * 1),
+        ({"currency": "xyz", "cap_cents": 5, "minimum_commitment_cents": 6}, ["currency"]),
+        ({"per_1000_requests_cents": "x"}, ["per_1000_requests_cents"]),
+        ({"per_1000_requests_cents": None, "per_1000_request_cents": 5}, ["per_1000_request_cents"]),
+    ],
+)
+def test_nothing_is_said_of_what_could_not_be_read(fields: Json, named: list[str]) -> None:
+    told = [line.split(maxsplit=1)[0].rstrip(":") for line in mistakes_typed(PLAIN | fields)]
+    assert [one for one in told if one != "monthly_flat_fee_cents"] == named
+
+
+def mistakes_typed(raw: Json) -> list[str]:
+    return list(looked(raw).wrong)

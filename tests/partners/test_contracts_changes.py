@@ -245,3 +245,20 @@ async def test_two_at_once_make_two_versions(do: Do, engine: AsyncEngine) -> Non
         *(change(do, "2027-01-01", per_1000_requests_cents=cents) for cents in (1, 2)), return_exceptions=True
     )
     assert sorted(type(one).__name__ for one in same) == ["Changed", "NotAllowedError"]
+
+
+async def test_both_looks_are_told_at_once(do: Do, engine: AsyncEngine) -> None:
+    """What no field may say, and what the contract as a whole does not allow, in one answer."""
+    await add(do)
+    await invoiced(engine, date(2026, 1, 1), date(2026, 11, 1))
+    with pytest.raises(Refused) as told:
+        await change(do, "2026-10-15", per_1000_requests_cents="x", status="paused", locale="xx")
+    fields = [line.partition(":")[0] for line in told.value.reason.splitlines()]
+    assert fields == ["per_1000_requests_cents", "locale", "status", "valid_from"]
+    with pytest.raises(Refused) as told:
+        await correct(do, locale="xx", contract_start_date="2026-02-01")
+    fields = [line.partition(":")[0] for line in told.value.reason.splitlines()]
+    assert fields == ["locale", "valid_from", "contract_start_date"]
+    with pytest.raises(Refused) as told:
+        await do(lambda tx: changes.add(tx, PLAIN | {"locale": "xx", "valid_from": "2025-01-01"}, ADA))
+    assert [line.partition(":")[0] for line in told.value.reason.splitlines()] == ["locale", "valid_from"]

@@ -15,8 +15,10 @@ from db.operators.filters import BadFilterError
 from intake.amounts import minor
 from intake.cli import build
 from intake.credits import last_day
+from jobs.invoices.credit_note import PaidOut
 from tests.conftest import MovedClock
 from tests.operators.door import TOKEN, Door, door
+from tests.operators.test_dashboard import sign_in
 from tests.partners.money_kit import Firm
 from worker.settings import Settings
 
@@ -196,3 +198,39 @@ def test_amounts_that_could_mean_two_things(typed: str, currency: str) -> None:
 )
 def test_the_last_day_is_told_as_it_was_typed(ends_at: str | None, day: str) -> None:
     assert last_day(ends_at) == day
+
+
+async def test_an_invoice_shows_what_became_of_its_amount(billing: Billing, firm: Firm, admin: Door) -> None:
+    credit = await firm.grant(2_000)
+    issued = await firm.bill()
+    await firm.paid(issued, 4_000, "SEPA 77")
+    await firm.credit(issued, 3_000)
+    sent = await firm.credit(issued, 5_000, paid_out=PaidOut("bank_transfer", "SEPA 78"))
+    shown = await told(billing, "invoices", "show", issued.number)
+    assert [(one["credit_id"], one["kind"], one["amount_cents"]) for one in shown["credits"]] == [
+        (credit, "goodwill", 2_000)
+    ]
+    assert [(one["amount_cents"], one["reference"], one["recorded_by"]) for one in shown["payments"]] == [
+        (4_000, "SEPA 77", "ada")
+    ]
+    notes = [(one["number"], one["total_cents"], one["paid_out_cents"]) for one in shown["credit_notes"]]
+    assert notes == [("CN-2026-0001", 3_000, 0), (sent.number, 5_000, sent.paid_out)]
+    assert sent.paid_out
+    page = (await billing("invoices", "show", issued.number)).stdout
+    for said in ("20.00 GBP  credit 1 (goodwill): for a test", "40.00 GBP  bank_transfer SEPA 77, by ada",
+                 "30.00 GBP  CN-2026-0001: an outage", "of it sent back"):  # fmt: skip
+        assert said in page, page
+    by_api = (await admin.get(f"/admin/invoices/{issued.number}", headers=HEAD)).json()
+    assert [one["total_cents"] for one in by_api["credit_notes"]] == [3_000, 5_000]
+    await sign_in(admin)
+    seen = (await admin.get(f"/invoices/{issued.number}")).text
+    for said in ("What became of it", "SEPA 77", "CN-2026-0001", "40.00 GBP"):
+        assert said in seen
+
+
+async def test_an_invoice_is_voided_for_a_reason(billing: Billing, firm: Firm) -> None:
+    for option in ("--why", "--reason"):
+        issued = await firm.bill()
+        done = await told(billing, "invoices", "void", issued.number, option, "the wrong company")
+        assert done["invoice"]["void_reason"] == "the wrong company"
+    assert (await billing("invoices", "void", issued.number)).exit_code == 2

@@ -196,6 +196,9 @@ class Dies:
     async def retrieve(self, path: str, **params: Any) -> Json:
         return await self.api.retrieve(path, **params)
 
+    async def read(self, path: str, **params: Any) -> bytes:
+        return await self.api.read(path, **params)
+
     async def act(self, method: Any, path: str, *, idempotency_key: str, **params: Any) -> Json:
         self.acts.append(path)
         if len(self.acts) == self.at and not self.reached:

@@ -19,6 +19,7 @@ from jobs.rules.pricing import (
     rate,
     text,
 )
+from jobs.rules.pricing_words import counted
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 START, END = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
@@ -83,3 +84,7 @@ def test_an_adjustment_tells_both_sums() -> None:
     line = adjustment(START, END, currency="usd", before=1000, now=850)
     assert explain(line) == "8.50 USD with all that is known now - 10.00 USD before = -1.50 USD"
     assert text(line) == "Usage reported late"
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(number, "line") for number in (0, 1, 1_234)] == ["0 lines", "1 line", "1,234 lines"]

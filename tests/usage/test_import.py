@@ -226,3 +226,27 @@ async def test_a_hundred_thousand_lines_hold_no_memory(tmp_path: Path) -> None:
     read += sum(len(chunk.events) for chunk in chunks)
     assert read == 100_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+
+
+async def test_lines_that_are_too_old_are_told_once(billing: Billing, engine: AsyncEngine, tmp_path: Path) -> None:
+    old = (NOW - timedelta(days=90)).isoformat()
+    file = file_of(
+        tmp_path, [*(f"o-{number},api.call,{old},1" for number in range(1_500)), f"k-b,,{NOW.isoformat()},1"]
+    )
+    ran, told = await run(billing, file)
+    assert (ran.exit_code, told["faulty"], told["late"]) == (1, 1_501, 1_500)
+    assert [(one["line"], one["field"]) for one in told["faults"]] == [(2, "occurred_at"), (1502, "event_type")]
+    said = (await billing("usage", "import", str(file), "--partner", "nw_live")).output
+    assert said.count("cannot be taken any more") == 1
+    assert "1,500 lines are too old: --allow-late --why '…' takes usage of any age" in said
+    assert await count(engine) == 0
+
+
+async def test_one_line_is_one_line(billing: Billing, tmp_path: Path) -> None:
+    file = file_of(tmp_path, lines(1))
+    said = (await billing("usage", "import", str(file), "--partner", "nw_live")).stdout
+    assert "1 line: 1 is new, 0 were known" in said
+    wrong = file_of(tmp_path, [f"k-b,,{NOW.isoformat()},1"])
+    ran = await billing("usage", "import", str(wrong), "--partner", "nw_live")
+    assert "1 line, 1 mistake: nothing was stored" in ran.output
+    assert "1 line was not taken" in ran.output

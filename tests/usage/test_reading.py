@@ -64,6 +64,7 @@ async def test_a_partners_month(books: Books) -> None:
             {"event_type": "api.call", "billable": True, "events": 3, "units": Decimal("1999.25")},
             {"event_type": "deed.lookup", "billable": True, "events": 1, "units": 2},
         ],
+        "other_types": None,
         "by_day": [
             {"day": "2026-11-03", "events": 4, "units": Decimal("1509.25"), "billable_units": Decimal("1502.25")},
             {"day": "2026-11-04", "events": 1, "units": 499, "billable_units": 499},

@@ -29,6 +29,9 @@ class NoStripe:
     async def retrieve(self, path: str, **params: Any) -> dict[str, Any]:
         raise AssertionError(f"Stripe was asked for {path} {params}")
 
+    async def read(self, path: str, **params: Any) -> bytes:
+        raise AssertionError(f"Stripe was asked for {path} {params}")
+
     async def act(self, method: str, path: str, *, idempotency_key: str, **params: Any) -> dict[str, Any]:
         raise AssertionError(f"Stripe was told to {method} {path} {params} as {idempotency_key}")
 

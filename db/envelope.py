@@ -1,4 +1,4 @@
-"""What is read of an event at the door: as little as the inbox has columns for."""
+"""What is read of an event before it is remembered: as little as the inbox has columns for."""
 
 import json
 from collections.abc import Mapping

@@ -1,0 +1,246 @@
+"""Objects as Stripe lists them are laid beside our copies, all at once: which of them do not look the same."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, TypeAlias, cast
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+PATIENCE = 900.0
+"""Seconds that one comparison may take: it reads every row of a table of millions at most once."""
+
+Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Where our copy of a kind of object is, and what of it is compared; the expressions are over the row `x`."""
+
+    table: str
+    key: str
+    amounts: tuple[str, ...]
+    """In the order in which Stripe's are staged; a NULL of Stripe's is what that shape does not tell."""
+    times: tuple[str, ...] = ()
+    open_here: str = "false"
+    """Which of our rows Stripe's lists of unfinished objects must show."""
+    status: str = "x.status"
+    also: str = "false"
+    """What else makes a suspect, with `s` for Stripe's."""
+
+
+def _flag(name: str) -> str:
+    return f"coalesce(x.{name}, false)::int"
+
+
+# A payment's row is derived from its charge: whether it fits is asked of every charge that Stripe lists. A dispute that
+# was won leaves its mark at Stripe, not here. Where money was only held, it can be released, not given back.
+_NO_PAYMENT = """
+    NOT EXISTS (SELECT FROM payment_history p WHERE p.stripe_charge_id = s.object_id
+        AND p.amount_cents = s.amounts[1] AND p.currency = s.currency
+        AND CASE WHEN s.status <> 'succeeded' THEN p.status = s.status
+                 WHEN s.amounts[4] = 0 THEN p.status <> 'failed'
+                 ELSE p.refund_amount_cents = coalesce(s.amounts[3], 0)
+                  AND (p.status = CASE WHEN p.refund_amount_cents = 0 THEN 'succeeded'
+                                       WHEN s.amounts[5] = 1 THEN 'refunded' ELSE 'partially_refunded' END
+                       OR (p.status = 'disputed' AND coalesce(s.amounts[6], 1) = 1)) END)
+"""
+
+# An intent without a charge has a row of its own.
+_NO_ATTEMPT = """
+    s.amounts[3] = 0 AND NOT EXISTS (SELECT FROM payment_history p
+        WHERE p.stripe_payment_intent_id = s.object_id AND p.stripe_charge_id IS NULL
+        AND p.amount_cents = s.amounts[1] AND p.currency = s.currency
+        AND (p.status = 'pending') = (x.status NOT IN ('canceled', 'succeeded')
+            AND (x.status <> 'requires_payment_method' OR x.failure_code IS NULL)))
+"""
+
+COPIES: Mapping[str, Copy] = {
+    "invoice": Copy(
+        "invoices",
+        "stripe_invoice_id",
+        ("x.subtotal_cents", "x.total_cents", "x.amount_due_cents", "x.amount_paid_cents", "x.amount_remaining_cents"),
+        ("x.billing_period_start", "x.billing_period_end", "x.due_date"),
+        open_here="x.kind IS NULL AND (x.status IS NULL OR x.status IN ('draft', 'open', 'uncollectible'))",
+    ),
+    "subscription": Copy(
+        "subscriptions",
+        "stripe_subscription_id",
+        ("x.quantity", _flag("cancel_at_period_end")),
+        (
+            "x.current_period_start",
+            "x.current_period_end",
+            "x.trial_end",
+            "x.cancel_at",
+            "x.canceled_at",
+            "x.ended_at",
+        ),
+        open_here="x.status NOT IN ('canceled', 'incomplete_expired')",
+    ),
+    "credit_note": Copy("credit_notes", "stripe_credit_note_id", ("x.amount_cents", "x.total_cents"), ("x.voided_at",)),
+    "charge": Copy(
+        "charges",
+        "stripe_charge_id",
+        (
+            "x.amount_cents",
+            "x.amount_captured_cents",
+            "x.amount_refunded_cents",
+            _flag("captured"),
+            _flag("refunded"),
+            _flag("disputed"),
+        ),
+        open_here=(
+            "x.status = 'pending' OR (x.status = 'succeeded' AND x.captured IS FALSE AND x.refunded IS NOT TRUE"
+            " AND x.expired_at IS NULL)"
+        ),
+        also=_NO_PAYMENT,
+    ),
+    "payment_intent": Copy(
+        "payment_intents",
+        "stripe_payment_intent_id",
+        ("x.amount_cents", "x.amount_received_cents", "(x.latest_stripe_charge_id IS NOT NULL)::int"),
+        open_here="x.status IN ('processing', 'requires_capture')",
+        also=_NO_ATTEMPT,
+    ),
+    "refund": Copy(
+        "refunds", "stripe_refund_id", ("x.amount_cents",), open_here="x.status IN ('pending', 'requires_action')"
+    ),
+    "dispute": Copy(
+        "disputes",
+        "stripe_dispute_id",
+        ("x.amount_cents",),
+        open_here=(
+            "x.status NOT IN ('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')"
+            " AND x.stripe_dispute_id NOT LIKE '%:%'"  # very old ones have no id at Stripe
+        ),
+    ),
+    # One of whom only the name is known is as good as missing.
+    "customer": Copy(
+        "users",
+        "stripe_customer_id",
+        ("coalesce(x.balance_cents, 0)", _flag("delinquent")),
+        open_here="x.version = '{}'",
+        status="s.status",  # they have none
+    ),
+    "payout": Copy(
+        "payouts", "stripe_payout_id", ("x.amount_cents",), open_here="x.status IN ('pending', 'in_transit')"
+    ),
+}
+
+
+class State(NamedTuple):
+    """An object as Stripe showed it; the order of the fields is that of the columns. Times are seconds since 1970."""
+
+    kind: str
+    object_id: str
+    listed: bool
+    """By a list, which shows the present; else by an event, as it was when that happened."""
+    seen_at: int | None
+    """When the event happened; None in a list."""
+    made_at: int | None
+    final: bool
+    rank: int
+    deleted: bool
+    status: str | None
+    currency: str | None
+    amounts: Sequence[int | None]
+    times: Sequence[int | None]
+
+
+_CREATE = """
+    CREATE TEMPORARY TABLE shown (
+        kind text, object_id text, listed boolean, seen_at bigint, made_at bigint, final boolean, rank integer,
+        deleted boolean, status text, currency text, amounts bigint[], times bigint[],
+        n bigint GENERATED ALWAYS AS IDENTITY
+    )
+"""
+
+# One row for each object: as a list showed it, else as its newest event did. A tie between events may be decided
+# wrongly: then the object is asked for once in vain.
+_NEWEST = """
+    CREATE TEMPORARY TABLE newest AS
+    SELECT DISTINCT ON (kind, object_id) * FROM shown
+    ORDER BY kind, object_id, deleted DESC, listed DESC, final DESC, seen_at DESC NULLS LAST, rank DESC, n DESC
+"""
+
+
+def _differs(copy: Copy) -> str:
+    told = [
+        f"({copy.status} IS DISTINCT FROM s.status AND s.status IS NOT NULL)",
+        "(x.currency IS DISTINCT FROM s.currency AND s.currency IS NOT NULL)",
+        f"({copy.also})",
+    ]
+    told += [
+        f"({column} IS DISTINCT FROM s.amounts[{number}] AND s.amounts[{number}] IS NOT NULL)"
+        for number, column in enumerate(copy.amounts, 1)
+    ]
+    told += [
+        f"extract(epoch FROM {column})::bigint IS DISTINCT FROM s.times[{number}]"
+        for number, column in enumerate(copy.times, 1)
+    ]
+    return " OR ".join(told)
+
+
+def _odd(kind: str, copy: Copy) -> str:
+    return f"""
+        SELECT s.object_id FROM newest s LEFT JOIN {copy.table} x ON x.{copy.key} = s.object_id
+        WHERE s.kind = '{kind}'
+          AND CASE WHEN s.deleted THEN x.id IS NOT NULL AND x.deleted_at IS NULL
+                   ELSE x.id IS NULL OR x.deleted_at IS NOT NULL OR x.version = '{{}}' OR {_differs(copy)} END
+    """  # noqa: S608 - names of our own models
+
+
+def _unseen(kind: str, copy: Copy) -> str:
+    return f"""
+        SELECT x.{copy.key} FROM {copy.table} x
+        WHERE ({copy.open_here}) AND x.deleted_at IS NULL AND x.{copy.key} IS NOT NULL
+          AND x.stripe_account = $2 AND x.livemode = $3
+          AND coalesce(extract(epoch FROM x.stripe_created_at), 0) <= $1
+          AND NOT EXISTS (SELECT FROM newest s WHERE s.kind = '{kind}' AND s.object_id = x.{copy.key})
+    """  # noqa: S608 - names of our own models
+
+
+class Shown:
+    """What Stripe showed in one run, in a table that only this connection sees."""
+
+    def __init__(self, driver: Driver) -> None:
+        """`driver` is a connection of its own, outside of any transaction: the network goes on meanwhile."""
+        self._driver = driver
+
+    async def add(self, states: Sequence[State]) -> None:
+        """Keep a page; an object may come several times."""
+        if states:
+            await self._driver.copy_records_to_table("shown", records=states, columns=State._fields)
+
+    async def settle(self) -> dict[str, int]:
+        """Nothing more is added. Returns how many objects of each kind Stripe showed."""
+        await self._driver.execute(_NEWEST, timeout=PATIENCE)
+        await self._driver.execute("CREATE INDEX ON newest (kind, object_id)", timeout=PATIENCE)
+        await self._driver.execute("ANALYZE newest", timeout=PATIENCE)
+        rows = await self._driver.fetch("SELECT kind, count(*) FROM newest GROUP BY 1", timeout=PATIENCE)
+        return {row[0]: row[1] for row in rows}
+
+    async def odd(self, kind: str) -> list[str]:
+        """Objects that look another way here, or are not here."""
+        return [row[0] for row in await self._driver.fetch(_odd(kind, COPIES[kind]), timeout=PATIENCE)]
+
+    async def unseen(self, kind: str, as_of: datetime, account: str, *, livemode: bool) -> list[str]:
+        """Objects that are unfinished here and older than `as_of`, and that Stripe did not show."""
+        statement = _unseen(kind, COPIES[kind])
+        rows = await self._driver.fetch(statement, int(as_of.timestamp()), account, livemode, timeout=PATIENCE)
+        return [row[0] for row in rows]
+
+
+@asynccontextmanager
+async def collecting(engine: AsyncEngine) -> AsyncGenerator[Shown]:
+    """A place for what Stripe shows; it is gone with its connection, which is not used again."""
+    async with engine.connect() as conn:
+        raw = await conn.get_raw_connection()
+        driver = cast("Driver", raw.driver_connection)
+        try:
+            await driver.execute(_CREATE)
+            yield Shown(driver)
+        finally:
+            await conn.invalidate()

@@ -1,0 +1,142 @@
+"""The internal API of partners' invoices: previewed, issued now, looked through, released, dropped."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.security import HTTPBearer
+from sqlalchemy.exc import DBAPIError
+
+from db.operators.actions import Actor, NotAllowedError, UnknownIdsError
+from db.operators.filters import plain
+from db.tokens import has_contract
+from intake.admin import partners_invoices_models as models
+from intake.admin.api import REFUSED, ByOperator, bearer
+from intake.admin.desk import AtDesk, Desk
+from intake.admin.dunning import times
+from intake.dunning import hand
+from intake.partner_invoices import BUSY, LOCKED, done_json, preview_json, waiting
+from jobs.invoices.sellers import sellers_from
+from jobs.partners import release as releasing
+from jobs.partners.preview import preview
+from jobs.partners.release import Done
+from worker.deps import Tx
+from worker.errors import Refused, TryLater
+from worker.settings import ConfigurationError, Settings
+
+T = TypeVar("T")
+
+api = APIRouter(
+    prefix="/admin/partners",
+    tags=["partners"],
+    dependencies=[Depends(bearer), Depends(HTTPBearer(auto_error=False, description="ADMIN_TOKEN"))],
+    responses={401: {"description": "No token, or a wrong one."}, 503: {"description": "The database is away."}},
+)
+Month = Annotated[str | None, Query(max_length=20, description="A month of the period: 2026-10; else the running one.")]
+
+
+def settings_of(request: Request) -> Settings:
+    """The settings of this door."""
+    found: Settings = request.app.state.settings
+    return found
+
+
+WithSettings = Annotated[Settings, Depends(settings_of)]
+
+
+async def _acted(at: Desk, work: Callable[[Tx], Awaitable[T]], *, dry_run: bool) -> T:
+    """Do `work`, commit (or undo a dry run), ring. What is refused is answered 409, with why."""
+    try:
+        async with hand(at.engine, times(at), dry_run=dry_run) as tx:
+            found = await work(tx)
+            rings = set[str]() if dry_run else tx.rings
+    except (Refused, TryLater, ConfigurationError) as error:
+        raise NotAllowedError([str(error)]) from error
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != LOCKED:
+            raise
+        raise NotAllowedError([BUSY]) from error
+    for queue in rings:
+        at.ring(queue)
+    return found
+
+
+async def _prefix(tx: Tx, typed: str) -> str:
+    """The prefix of a contract. Raises BadFilterError, UnknownIdsError."""
+    name = plain("prefix", typed) or ""
+    if not await has_contract(tx.conn, name):
+        raise UnknownIdsError("partner", [typed])
+    return name
+
+
+@api.get("/parked")
+async def list_parked(
+    at: AtDesk, partner: Annotated[str | None, Query(max_length=64, description="Only of this prefix.")] = None
+) -> models.ParkedPage:
+    """Periods that wait for somebody, and why; and usage that came after the last invoice of an ended contract."""
+    found = await _acted(at, lambda tx: waiting(tx, plain("partner", partner)), dry_run=True)
+    return models.ParkedPage(periods=[models.Parked.model_validate(row) for row in found])
+
+
+@api.get("/{prefix}/preview", responses=REFUSED)
+async def preview_invoice(
+    at: AtDesk, settings: WithSettings, prefix: str, period: Month = None
+) -> models.PartnerPreview:
+    """The very invoice that the partner would get, with each amount's arithmetic; nothing is written."""
+
+    async def work(tx: Tx) -> models.PartnerPreview:
+        found = await preview(tx, await _prefix(tx, prefix), period, sellers_from(settings))
+        return models.PartnerPreview.model_validate(preview_json(found))
+
+    return await _acted(at, work, dry_run=True)
+
+
+Act = Callable[[Tx, str, str, Settings, Actor], Awaitable[Done]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hand:
+    """Who does something with a partner's period, and where."""
+
+    at: Desk
+    settings: Settings
+    who: str
+    prefix: str
+
+    async def settle(self, act: Act, asked: models.OnPeriod) -> models.PeriodDone:
+        by = Actor(self.who, plain("why", asked.why))
+
+        async def work(tx: Tx) -> models.PeriodDone:
+            done = await act(tx, await _prefix(tx, self.prefix), asked.period, self.settings, by)
+            return models.PeriodDone.model_validate(done_json(done, dry_run=asked.dry_run))
+
+        return await _acted(self.at, work, dry_run=asked.dry_run)
+
+
+@api.post("/{prefix}/invoice", responses=REFUSED)
+async def invoice_period(
+    at: AtDesk, settings: WithSettings, who: ByOperator, prefix: str, asked: models.OnPeriod
+) -> models.PeriodDone:
+    """Invoice a period that has ended, now; one that looks wrong is `parked`, with the concerns."""
+    return await _Hand(at, settings, who, prefix).settle(releasing.invoice_now, asked)
+
+
+@api.post("/{prefix}/release", responses=REFUSED)
+async def release_period(
+    at: AtDesk, settings: WithSettings, who: ByOperator, prefix: str, asked: models.OnPeriod
+) -> models.PeriodDone:
+    """Issue a parked invoice after all. It is made anew, with the usage, credits and contract of now."""
+    return await _Hand(at, settings, who, prefix).settle(releasing.release, asked)
+
+
+@api.post("/{prefix}/void", responses=REFUSED)
+async def void_period(at: AtDesk, who: ByOperator, prefix: str, asked: models.OnPeriod) -> models.PeriodVoid:
+    """Drop a period: one that is parked, or an issued invoice that nobody has paid."""
+    by = Actor(who, plain("why", asked.why))
+
+    async def work(tx: Tx) -> tuple[str, str]:
+        return await releasing.void(tx, await _prefix(tx, prefix), asked.period, by)
+
+    name, was = await _acted(at, work, dry_run=asked.dry_run)
+    return models.PeriodVoid(partner=prefix, period=name, was=was, dry_run=asked.dry_run)

@@ -1,0 +1,184 @@
+"""`billing events backfill`: events that no webhook brought are fetched from Stripe, and applied by the workers."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import structlog
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from db.engine import create_engine
+from db.operators.actions import Actor, write_audit
+from db.operators.filters import BadFilterError, period, plain
+from intake.commands import render
+from intake.commands.connect import NO, USAGE, actor, database_url, fail, plain_errors, redis_url
+from intake.commands.options import AsJson, DryRun, Since, Until, Who, Why, Yes
+from worker.adapters.stripe_api import stripe_api
+from worker.clock import SystemClock, business_clock
+from worker.deps import Deps
+from worker.doorbell import Doorbell
+from worker.errors import Refused, TryLater
+from worker.settings import Settings, load_settings
+
+EXAMPLE = "billing events backfill --since 2026-03-01"
+
+KEY = (
+    "STRIPE_SECRET_KEY is not set: give this command the key that the workers have; a restricted one (rk_…) that may "
+    "read events is enough"
+)
+
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", help="Only of this type, such as invoice.paid or invoice.*; may come several times."),
+]
+Account = Annotated[str, typer.Option(help="A connected account (acct_…); by default our own.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be fetched."""
+
+    since: str | None
+    until: str | None
+    types: Collection[str]
+    account: str
+    by: Actor
+
+
+def backfill(
+    *,
+    since: Since = None,
+    until: Until = None,
+    types: Types = None,
+    account: Account = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    why: Why = None,
+    who: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch events that the inbox lacks from Stripe's Events API, oldest first; workers apply them like webhooks.
+
+    Stripe keeps events for 30 days. Safe to repeat, and while webhooks come in. Without --type, types that nobody
+    handles are left out. Example: billing events backfill --since 2d --why 'the door was down over night'
+    """
+    if since is None:
+        fail(f"--since is missing: from when on? For example: {EXAMPLE}", USAGE)
+    settings = load_settings()
+    if settings.stripe_secret_key is None:
+        fail(KEY, USAGE)
+    order = Order(since, until, types or (), account, actor(who, why))
+    asks = not dry_run and not yes and render.is_person()
+    found = _run(order, settings, put=not dry_run and not asks, quiet=as_json)
+    if asks and found.missed:
+        _page(found, as_json=False, put=False)
+        if not render.confirmed(f"put {found.missed:,} events into the inbox?", yes=yes):
+            fail("nothing was changed", NO)
+        found = _run(order, settings, put=True, quiet=as_json)
+    _page(found, as_json=as_json, put=not dry_run)
+
+
+def _run(order: Order, settings: Settings, *, put: bool, quiet: bool) -> Any:
+    """Do it in this process. Ends the command when it cannot be done."""
+    if not structlog.is_configured():
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(30),  # warnings: the progress tells the rest
+            logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        )
+    try:
+        with plain_errors():
+            return asyncio.run(_replay(order, settings, put=put, quiet=quiet))
+    except TryLater as error:
+        fail(f"{error.reason}. What was fetched is kept: run it again later", NO)
+    except Refused as error:
+        fail(error.reason, USAGE)
+
+
+async def _replay(order: Order, settings: Settings, *, put: bool, quiet: bool) -> Any:
+    from jobs.reconciliation.lists import newest  # noqa: PLC0415 - other commands about events need no business
+    from jobs.reconciliation.replay import replay  # noqa: PLC0415 - as above
+
+    console = Console(stderr=True)
+    async with _deps(settings) as d:
+        begin, end = period(order.since, order.until, (d.business or d.clock).now())
+        if begin is None:
+            raise BadFilterError("since", "is empty")
+        stripe = await newest(d, plain("account", order.account) or "")
+        with console.status("asking Stripe what happened") as status:
+
+            def told(seen: int) -> None:
+                if not quiet and console.is_terminal:
+                    status.update(f"asking Stripe what happened: {seen:,} events")
+
+            found = await replay(d, stripe, begin, dry_run=not put, told=told, until=end, types=order.types)
+        if found.put:
+            await _audit(d, order, begin, end, found)
+        return found
+
+
+async def _audit(d: Deps, order: Order, begin: datetime, end: datetime | None, found: Any) -> None:
+    details = {
+        "since": begin.isoformat(),
+        "until": None if end is None else end.isoformat(),
+        "types": sorted(order.types),
+        "account": order.account,
+        "put": found.put,
+        "by_type": dict(found.by_type),
+    }
+    async with d.tx() as tx:
+        await write_audit(tx.conn, order.by, "events.backfill", f"{found.put} events", now=tx.wall, details=details)
+
+
+@asynccontextmanager
+async def _deps(settings: Settings) -> AsyncGenerator[Deps]:
+    """What a worker would give the job, without a lease."""
+    engine = create_engine(database_url(settings), pool_size=2, application_name="billing-backfill")
+    stripe, bell = stripe_api(settings), Doorbell(redis_url(settings))
+
+    def ring(queues: set[str]) -> None:
+        for queue in queues:
+            bell.ring(queue)
+
+    try:
+        yield Deps(
+            engine=engine,
+            clock=SystemClock(),
+            business=business_clock(settings.billing_clock_file),
+            stripe=stripe,
+            settings=settings,
+            after_commit=ring,
+        )
+    finally:
+        await bell.close()
+        await stripe.close()
+        await engine.dispose()
+
+
+def _page(found: Any, *, as_json: bool, put: bool) -> None:
+    """What was found, by type, and what was done."""
+    by_type = dict(sorted(found.by_type.items(), key=lambda each: (-each[1], each[0])))
+    if as_json:
+        told = {name: getattr(found, name) for name in ("seen", "missed", "put", "dead", "unread", "other_mode")}
+        render.print_json({**told, "by_type": by_type, "dry_run": not put})
+        return
+    page = render.console()
+    if by_type:
+        made = render.table("type", "missing", right=("missing",))
+        for name, count in by_type.items():
+            made.add_row(render.text(name), f"{count:,}")
+        page.print(made)
+    said = f"{found.put:,} were put into the inbox" if put else "nothing was changed"
+    page.print(Text(f"{found.seen:,} events at Stripe, {found.missed:,} of them were not here; {said}"))
+    for count, what in (
+        (found.dead, "are in the inbox, and were given up: billing events list --status dead"),
+        (found.unread, "could not be read as events: the log names them"),
+        (found.other_mode, "are of the other mode, and are refused (STRIPE_MODE)"),
+    ):
+        if count:
+            page.print(Text(f"{count:,} {what}", style="yellow"))

@@ -1,0 +1,295 @@
+"""`billing reconcile`: our books beside Stripe's, now and here; and what earlier comparisons found."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import structlog
+import typer
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.engine import create_engine
+from db.operators import reconciliation as rows
+from db.operators.actions import Actor
+from db.operators.filters import BadFilterError, one_of, page_size, period, plain
+from db.states import DifferenceClass
+from intake import reconciliation as words
+from intake.commands import render
+from intake.commands.connect import NO, USAGE, actor, ask, database_url, fail, plain_errors, reasoned, redis_url
+from intake.commands.options import AsJson, DryRun, Limit, Reason, Since, Until, Who, Why
+from intake.commands.reconcile_pages import difference_table, report_page, run_table
+from worker.adapters.stripe_api import stripe_api
+from worker.clock import SystemClock, business_clock
+from worker.deps import Deps
+from worker.doorbell import Doorbell
+from worker.errors import Held, Refused, TryLater, Unconfigured
+from worker.settings import Settings, load_settings
+
+KEY = (
+    "STRIPE_SECRET_KEY is not set: give this command the key that the workers have; a restricted one (rk_…) that may "
+    "read is enough. Without it nothing can be compared; `billing verify` checks the books alone"
+)
+
+PARTS = {
+    "events": "reading Stripe's events",
+    "applying": "waiting for workers to apply missed events",
+    "money": "comparing money with Stripe's balance transactions",
+    "states": "comparing invoices, subscriptions and payments",
+    "looking": "asking Stripe afresh",
+}
+
+app = typer.Typer(
+    invoke_without_command=True,
+    help="Compare the books with Stripe, object by object, and mend them; list, show, differences, dismiss.",
+    epilog="Example: billing reconcile --repair --dry-run",
+)
+
+Object = Annotated[str | None, typer.Option("--object", help="Only of this object (in_…, ch_…).")]
+Class = Annotated[str | None, typer.Option("--class", help="Only of this class, such as missing_here.")]
+All = Annotated[bool, typer.Option("--all", help="Also those that were mended, agree by now, or were dismissed.")]
+Repair = Annotated[bool, typer.Option("--repair", help="Mend what differs from Stripe's data.")]
+Only = Annotated[str | None, typer.Option(metavar="CLASS,…", help="Mend only these classes: missing_here,status.")]
+Account = Annotated[str, typer.Option(help="A connected account (acct_…); by default our own.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be compared and mended."""
+
+    since: str | None
+    until: str | None
+    account: str
+    repairs: frozenset[DifferenceClass]
+    dry_run: bool
+    by: Actor
+
+
+@app.callback()
+def reconcile(
+    context: typer.Context,
+    *,
+    since: Since = None,
+    until: Until = None,
+    repair: Repair = False,
+    only: Only = None,
+    account: Account = "",
+    why: Why = None,
+    who: Who = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the books with Stripe now, and tell what does not agree. Ends with 1 when something remains.
+
+    By default since the last complete comparison, with an overlap of a day. --dry-run tells what a repair would mend.
+
+    Example: billing reconcile --repair --why 'the door was down over night'
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if only is not None and not (repair or dry_run):
+        fail("--only names what is mended: add --repair, or --dry-run to see what that would do", USAGE)
+    with plain_errors():
+        mended = words.classes("only", only) if repair or dry_run else frozenset[DifferenceClass]()
+    order = Order(since, until, account, mended, dry_run, actor(who, why))
+    settings = load_settings()
+    if settings.stripe_secret_key is None:
+        fail(KEY, USAGE)
+    found = _compare(order, settings, quiet=as_json)
+    if as_json:
+        render.print_json(found.json())
+    else:
+        report_page(render.console(), found)
+    if not found.agrees:
+        raise typer.Exit(NO)
+
+
+def _compare(order: Order, settings: Settings, *, quiet: bool) -> Any:
+    """Run it in this process. Ends the command when it cannot be done."""
+    from jobs.reconciliation.run import NotBegun  # noqa: PLC0415 - listings need no business
+
+    if not structlog.is_configured():
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(30),  # warnings: the progress tells the rest
+            logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        )
+    try:
+        with plain_errors():
+            return asyncio.run(_run(order, settings, quiet=quiet))
+    except (Unconfigured, NotBegun) as error:
+        fail(error.reason, USAGE)
+    except Held as error:
+        fail(f"{error.reason}: billing reconcile list", NO)
+    except TryLater as error:
+        fail(f"{error.reason}. Nothing is lost: run it again later", NO)
+    except Refused as error:
+        fail(error.reason, USAGE)
+
+
+async def _run(order: Order, settings: Settings, *, quiet: bool) -> Any:
+    from jobs.reconciliation.run import reconcile as compare  # noqa: PLC0415 - listings need no business
+
+    console = Console(stderr=True)
+    async with _deps(settings) as d:
+        begin, end = period(order.since, order.until, (d.business or d.clock).now())
+        with console.status("asking Stripe what is new") as status:
+            return await compare(
+                d,
+                asked_by=order.by.who,
+                why=order.by.why,
+                since=begin,
+                until=end,
+                repairs=order.repairs,
+                dry_run=order.dry_run,
+                account=plain("account", order.account) or "",
+                told=_progress(None if quiet or not console.is_terminal else status),
+            )
+
+
+def _progress(status: Status | None) -> Any:
+    def told(part: str, done: int, of: int | None) -> None:
+        if status is not None:
+            count = f": {done:,} of {of:,}" if of is not None else f": {done:,}" if done else ""
+            status.update(f"{PARTS.get(part, part)}{count}")
+
+    return told
+
+
+@asynccontextmanager
+async def _deps(settings: Settings) -> AsyncGenerator[Deps]:
+    """What a worker would give the job, without a lease."""
+    engine = create_engine(database_url(settings), pool_size=10, application_name="billing-reconcile")
+    stripe = stripe_api(settings)
+    bell = Doorbell(redis_url(settings))
+
+    def ring(queues: set[str]) -> None:
+        for queue in queues:
+            bell.ring(queue)
+
+    try:
+        yield Deps(
+            engine=engine,
+            clock=SystemClock(),
+            business=business_clock(settings.billing_clock_file),
+            stripe=stripe,
+            settings=settings,
+            after_commit=ring,
+        )
+    finally:
+        await bell.close()
+        await stripe.close()
+        await engine.dispose()
+
+
+@app.command("list")
+def list_(*, limit: Limit = 20, as_json: AsJson = False) -> None:
+    """The comparisons, newest first.
+
+    Example: billing reconcile list
+    """
+
+    async def work(engine: AsyncEngine, _: datetime) -> list[dict[str, Any]]:
+        async with engine.connect() as conn:
+            return [words.run_json(row) for row in await rows.runs(conn, limit=page_size(limit))]
+
+    found = ask(work)
+    if as_json:
+        render.print_json(found)
+    elif not found:
+        typer.echo("the books were never compared with Stripe: billing reconcile")
+    else:
+        render.console().print(run_table(found))
+
+
+@app.command()
+def show(run: Annotated[int, typer.Argument(metavar="ID")], *, limit: Limit = 200, as_json: AsJson = False) -> None:
+    """One comparison: its report, and what became of each difference.
+
+    Example: billing reconcile show 12
+    """
+
+    async def work(engine: AsyncEngine, _: datetime) -> dict[str, Any]:
+        async with engine.connect() as conn:
+            return await rows.run_story(conn, run, limit=page_size(limit))
+
+    row = ask(work)
+    told = words.story_json(row)
+    if as_json:
+        render.print_json(told)
+        return
+    page, report = render.console(), words.kept(row)
+    if report is not None:
+        report_page(page, report, differences=False)
+    else:
+        page.print(run_table([told]))
+    if told["error"]:
+        page.print(render.text(told["error"], "red"))
+    if told["differences"]:
+        page.print(difference_table(told["differences"]))
+
+
+@app.command()
+def differences(
+    *, class_: Class = None, object_id: Object = None, all_: All = False, limit: Limit = 50, as_json: AsJson = False
+) -> None:
+    """What does not agree with Stripe, newest first.
+
+    Example: billing reconcile differences --class missing_here
+    """
+
+    async def work(engine: AsyncEngine, _: datetime) -> list[dict[str, Any]]:
+        wanted = one_of("class", class_, DifferenceClass)
+        name = plain("object", object_id)
+        async with engine.connect() as conn:
+            found = await rows.differences(conn, limit=page_size(limit), all_=all_, class_=wanted, object_id=name)
+        return [words.difference_json(row) for row in found]
+
+    found = ask(work)
+    if as_json:
+        render.print_json(found)
+    elif not found:
+        typer.echo("no difference matches" if class_ or object_id or all_ else "no difference is open")
+    else:
+        render.console().print(difference_table(found))
+
+
+@app.command()
+def dismiss(
+    ids: Annotated[list[int], typer.Argument(metavar="ID…", help="As `billing reconcile differences` tells them.")],
+    *,
+    why: Reason = None,
+    who: Who = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put differences away that are known and right: they are not told again as long as both sides stay as they are.
+
+    Example: billing reconcile dismiss 17 --why 'a test charge of 2019, deleted at Stripe'
+    """
+    by = reasoned(who, why, "billing reconcile dismiss 17 --why 'a test charge of 2019, deleted at Stripe'")
+    if any(one < 1 or one >= 2**63 for one in ids):
+        with plain_errors():
+            raise BadFilterError("filter", "an id is a whole number above 0")
+
+    async def work(engine: AsyncEngine, now: datetime) -> list[dict[str, Any]]:
+        at = (business_clock(load_settings().billing_clock_file) or SystemClock()).now()
+        del now
+        async with engine.connect() as conn:
+            done = await rows.dismiss(conn, sorted(set(ids)), by, now=at)
+            await (conn.rollback() if dry_run else conn.commit())
+        return [words.difference_json(row) for row in done]
+
+    found = ask(work)
+    if as_json:
+        render.print_json({"dismissed": [one["id"] for one in found], "dry_run": dry_run})
+        return
+    for one in found:
+        name = f"{one['class']} of {one['kind']} {one['object_id']} {one['field']}".strip()
+        said = "would be dismissed; nothing was changed" if dry_run else "is dismissed"
+        render.console().print(Text(f"{render.safe(name)} {said}"))

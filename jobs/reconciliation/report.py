@@ -1,0 +1,221 @@
+"""What a comparison with Stripe came to: kept with the run, mailed to operators, and read on the dashboard."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from db.reconciliation import Found
+from db.states import DifferenceClass
+from jobs.mail import contexts
+from jobs.mail.letters import Recipient, stage_letter
+from jobs.mail.send_letter import OPERATORS
+from worker.deps import Tx
+
+SHOWN = 200
+"""Differences that a report names; all of them are rows."""
+
+NAMED = 50
+"""So many that wait, or could not be asked for, are named."""
+
+
+class Total(msgspec.Struct, frozen=True, kw_only=True):
+    """The sum of one sort of money in one currency, in minor units: in our books and at Stripe."""
+
+    currency: str
+    money: str
+    """`charges`, `refunds`, `disputes`, `fees`, `payouts`."""
+    here: int
+    there: int
+
+    @property
+    def difference(self) -> int:
+        """What we have more than Stripe."""
+        return self.here - self.there
+
+
+class Count(msgspec.Struct, kw_only=True):
+    """Differences of one class."""
+
+    found: int = 0
+    mended: int = 0
+    dismissed: int = 0
+    """An operator knows them and their values: they are not counted among the found."""
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """A difference, with both sides' values."""
+
+    kind: str
+    object_id: str
+    class_: str = msgspec.field(name="class")
+    field: str
+    here: str | None
+    there: str | None
+    currency: str | None
+    mended: bool
+
+
+class Aside(msgspec.Struct, frozen=True, kw_only=True):
+    """An object of which nothing is said, and why."""
+
+    kind: str
+    object_id: str
+    why: str
+
+
+class Events(msgspec.Struct, kw_only=True):
+    """What Stripe's list of events had that the inbox had not."""
+
+    seen: int = 0
+    missed: int = 0
+    put: int = 0
+    """Of the missed ones, those that were put into the inbox."""
+    by_type: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """One comparison of our books with Stripe's, over [since, until] by Stripe's clock."""
+
+    run: int
+    account: str
+    livemode: bool
+    asked_by: str
+    since: datetime
+    until: datetime
+    dry_run: bool
+    repairs: list[str]
+    advances: bool = False
+    """Whether the next run begins at `until`."""
+    finished_at: datetime | None = None
+    milliseconds: int = 0
+    parts: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    """Milliseconds of each part."""
+    requests: int = 0
+    events: Events = msgspec.field(default_factory=Events)
+    compared: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    """How many objects of each kind Stripe showed."""
+    money: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    """Balance transactions: of each sort of money, kept for the first time, too young to be compared, converted."""
+    fees: int = 0
+    """Payments that learned their fee by the way."""
+    looked: int = 0
+    """How many objects were asked for afresh."""
+    totals: list[Total] = msgspec.field(default_factory=list[Total])
+    classes: dict[str, Count] = msgspec.field(default_factory=lambda: {one.value: Count() for one in DifferenceClass})
+    differences: list[Told] = msgspec.field(default_factory=list[Told])
+    waiting: int = 0
+    waits: list[Aside] = msgspec.field(default_factory=list[Aside])
+    skipped: int = 0
+    """Objects that could not be asked for or read: the next run does not begin behind them."""
+    skips: list[Aside] = msgspec.field(default_factory=list[Aside])
+    settled: int = 0
+    """Differences of earlier runs that something else has mended."""
+
+    @property
+    def found(self) -> int:
+        """All differences, but those that were dismissed."""
+        return sum(one.found for one in self.classes.values())
+
+    @property
+    def mended(self) -> int:
+        """Those that this run has mended, or would mend (in a dry run)."""
+        return sum(one.mended for one in self.classes.values())
+
+    @property
+    def left(self) -> int:
+        """Those that remain."""
+        return self.found - self.mended
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing remains to be done; what waits for its webhook is no difference yet."""
+        return not self.left and not self.skipped
+
+    def add(self, found: Iterable[Found], dismissed: Iterable[tuple[str, str, str, str]] = ()) -> None:
+        """Count differences; those that somebody has dismissed with these values apart."""
+        known = set(dismissed)
+        for one in found:
+            count = self.classes[one.class_.value]
+            if one.address in known:
+                count.dismissed += 1
+                continue
+            count.found += 1
+            count.mended += one.mended
+            if len(self.differences) < SHOWN:
+                self.differences.append(_told(one))
+
+    def wait(self, kind: str, object_id: str, why: str) -> None:
+        """An event about this object is on its way."""
+        self.waiting += 1
+        if len(self.waits) < NAMED:
+            self.waits.append(Aside(kind=kind, object_id=object_id, why=why))
+
+    def skip(self, kind: str, object_id: str, why: str) -> None:
+        """This object could not be compared."""
+        self.skipped += 1
+        if len(self.skips) < NAMED:
+            self.skips.append(Aside(kind=kind, object_id=object_id, why=why))
+
+    def json(self) -> dict[str, Any]:
+        """As it is kept in the run's row and printed for machines."""
+        told: dict[str, Any] = msgspec.to_builtins(self)
+        return told | {"found": self.found, "mended": self.mended, "left": self.left, "agrees": self.agrees}
+
+
+def report_from(kept: Mapping[str, Any]) -> Report:
+    """A report as it lies in a run's row."""
+    return msgspec.convert(dict(kept), Report)
+
+
+def _told(one: Found) -> Told:
+    return Told(
+        kind=one.kind,
+        object_id=one.object_id,
+        class_=one.class_.value,
+        field=one.field,
+        here=one.here,
+        there=one.there,
+        currency=one.currency,
+        mended=one.mended,
+    )
+
+
+def by_currency(totals: Iterable[Total]) -> list[tuple[str, int, int]]:
+    """Of each currency what all that moved comes to, here and at Stripe."""
+    sums: dict[str, tuple[int, int]] = {}
+    for one in totals:
+        here, there = sums.get(one.currency, (0, 0))
+        sums[one.currency] = (here + one.here, there + one.there)
+    return [(currency, here, there) for currency, (here, there) in sorted(sums.items())]
+
+
+async def mail(tx: Tx, report: Report) -> None:
+    """Operators hear of differences, mended ones too, once for each run; of none they hear nothing."""
+    if not report.found or report.finished_at is None:
+        return
+    context = contexts.ReconciliationReport(
+        since=report.since,
+        until=report.until,
+        finished_at=report.finished_at,
+        run_seconds=report.milliseconds // 1000,
+        compared=sum(report.compared.values()),
+        totals=[
+            contexts.Totals(here=contexts.Amount(here, currency), there=contexts.Amount(there, currency))
+            for currency, here, there in by_currency(report.totals)
+        ],
+        differences=[
+            contexts.Difference(name=name, count=one.found, repaired=one.mended)
+            for name, one in report.classes.items()
+            if one.found
+        ],
+    )
+    await stage_letter(
+        tx,
+        "reconciliation_report",
+        context,
+        key=f"reconciliation/{report.run}",
+        to=Recipient(OPERATORS),
+        occurred_at=tx.now,
+    )

@@ -1,0 +1,45 @@
+"""Each hour the books are held against their own invariants, and once a day as a whole; what breaks one is told."""
+
+from datetime import datetime, timedelta
+
+import structlog
+
+from db.states import QueueName
+from db.verify import runs
+from jobs.verify.verifying import NAMES as ALL
+from jobs.verify.verifying import Clocks, last_whole_at, verify
+from worker.deps import Deps
+from worker.registry import job, schedule
+
+log = structlog.get_logger()
+
+KEEP = timedelta(days=90)
+TIMEOUT = timedelta(hours=2)
+"""Above all that a whole check of very large books may take: each question of it has an end of its own."""
+
+
+@schedule("verify", "20 * * * *")
+@job(queue=QueueName.BATCH, tries=3, timeout=TIMEOUT)
+async def verify_books(d: Deps, period: datetime) -> None:  # noqa: ARG001 - an hour that was missed is in the next one's span
+    """Check all invariants, of what changed since the last time; the first time after 03:00 UTC of all rows.
+
+    Nothing is written but the run itself, so a crash costs nothing.
+    """
+    clocks = Clocks(d.business or d.clock, d.clock)
+    began = clocks.business.now()
+    async with d.engine.connect() as conn:
+        before = await runs.last(conn, failed=True)
+        done = await runs.whole_since(conn, last_whole_at(began))
+    due = [name for name in ALL if name not in done]
+    lately = [name for name in ALL if name in done]
+    results = [*await verify(d.engine, clocks, names=due, whole=True), *await verify(d.engine, clocks, names=lately)]
+    news = [one.name for one in results if one.broken and not _was_broken(before, one.name)]
+    if news:
+        log.error("the books broke invariants that held before: run `billing verify`", invariants=news)
+    async with d.last_tx() as tx:
+        await runs.save(tx.conn, results, asked_by="schedule", started_at=began, finished_at=tx.now)
+        await runs.forget_before(tx.conn, tx.now - KEEP)
+
+
+def _was_broken(before: dict[str, runs.Last], name: str) -> bool:
+    return name in before and before[name].broken > 0
