@@ -101,10 +101,11 @@ _PAYMENT = """LEFT JOIN payment_history p
 _DISPUTED_OFF = """(p.status = 'disputed') <> coalesce(
     p.dispute_status NOT IN ('won', 'warning_closed', 'prevented', 'charge_refunded'), false)"""
 
-# A charge without its fee is not at odds: the fee comes later, by a job that asks in pages. One that failed has no
-# money, or gave it back.
+# A charge without its fee is not at odds: the fee comes later, by a job that asks in pages, and is summed as if it were
+# here. One that failed has no money, or gave it back.
 _CHARGE = f"""
-    SELECT b.*, CASE WHEN o.status = 'failed' THEN 0 ELSE coalesce(o.stripe_fee_cents, 0) - b.fee END AS fee_more,
+    SELECT b.*, CASE WHEN o.status = 'failed' OR (o.status = 'succeeded' AND o.stripe_fee_cents IS NULL) THEN 0
+            ELSE coalesce(o.stripe_fee_cents, 0) - b.fee END AS fee_more,
         o.expected, coalesce(o.status = 'succeeded' AND o.stripe_fee_cents IS NULL, false) AS lacks,
         NULL::text AS besides, {{lone}} AS lone,
         b.source IS NOT NULL AND (o.key IS NULL OR {_AMOUNT_OFF}

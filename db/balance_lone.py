@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from db.balance_comparison import HERE, Span
 from db.balance_transactions import LACKING, Staging
 
@@ -95,14 +98,21 @@ _PAID_TWICE = f"""
     SELECT n.stripe_invoice_id FROM n WHERE EXISTS (SELECT FROM o WHERE o.stripe_invoice_id = n.stripe_invoice_id)
 """  # noqa: S608 - constants
 
-_OVERPAID = """
+_OVERPAID = text(
+    """
     SELECT p.stripe_invoice_id AS invoice, min(p.currency) AS currency,
            sum(coalesce(c.amount_captured_cents, p.amount_cents) - p.refund_amount_cents)::bigint AS paid,
-           (SELECT i.amount_paid_cents FROM invoices i WHERE i.stripe_invoice_id = p.stripe_invoice_id) AS told
+           coalesce((
+               SELECT i.amount_paid_cents FROM invoices i WHERE i.stripe_invoice_id = p.stripe_invoice_id
+           ), 0) AS told,
+           array_agg(p.stripe_charge_id ORDER BY p.stripe_charge_id)
+               FILTER (WHERE p.stripe_charge_id IS NOT NULL) AS charges
     FROM payment_history p LEFT JOIN charges c ON c.stripe_charge_id = p.stripe_charge_id
-    WHERE p.stripe_invoice_id = ANY ($1::text[]) AND p.status IN ('succeeded', 'partially_refunded')
+    WHERE p.stripe_invoice_id = ANY (CAST(:invoices AS text[])) AND p.status IN ('succeeded', 'partially_refunded')
     GROUP BY p.stripe_invoice_id
-"""
+    ORDER BY 1
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +122,19 @@ class Overpaid:
     invoice: str
     currency: str
     paid: int
-    told: int | None
+    told: int
+    charges: tuple[str, ...]
 
 
-async def overpaid(stage: Staging, span: Span) -> list[Overpaid]:
+async def paid_twice(stage: Staging, span: Span) -> list[str]:
     """Invoices that were paid in the span, and more than once."""
-    twice = [row[0] for row in await stage.fetch(span.within(_PAID_TWICE), *span.owner)]
-    found = [Overpaid(*row) for row in await stage.fetch(_OVERPAID, twice)]
-    return sorted((one for one in found if one.paid > (one.told or 0)), key=lambda one: one.invoice)
+    return [row[0] for row in await stage.fetch(span.within(_PAID_TWICE), *span.owner)]
+
+
+async def overpaid(conn: AsyncConnection, invoices: Sequence[str]) -> list[Overpaid]:
+    """Those of these invoices of which more was paid by our payments than they say themselves, by id."""
+    rows = await conn.execute(_OVERPAID, {"invoices": list(invoices)})
+    found = (
+        Overpaid(invoice, currency, paid, told, tuple(charges or ())) for invoice, currency, paid, told, charges in rows
+    )
+    return [one for one in found if one.paid > one.told]

@@ -123,6 +123,11 @@ class Staging:
             new += int(told.rpartition(" ")[2])
         return new
 
+    async def unkept(self) -> int:
+        """How many rows of the temporary table `new` would be kept."""
+        found = await self.fetch("SELECT count(DISTINCT id) FROM new WHERE amount - fee = net")
+        return int(found[0][0])
+
 
 @asynccontextmanager
 async def staging(engine: AsyncEngine) -> AsyncGenerator[Staging]:

@@ -24,6 +24,8 @@ class Copy:
     amounts: tuple[str, ...]
     """In the order in which Stripe's are staged; a NULL of Stripe's is what that shape does not tell."""
     times: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """Other objects to which it belongs; a NULL of Stripe's is what that shape does not tell."""
     open_here: str = "false"
     """Which of our rows Stripe's lists of unfinished objects must show."""
     status: str = "x.status"
@@ -35,11 +37,22 @@ def _flag(name: str) -> str:
     return f"coalesce(x.{name}, false)::int"
 
 
+def _sum(name: str) -> str:
+    return f"coalesce(x.{name}, 0)"  # older shapes do not tell it
+
+
 # A payment's row is derived from its charge: whether it fits is asked of every charge that Stripe lists. A dispute that
-# was won leaves its mark at Stripe, not here. Where money was only held, it can be released, not given back.
+# was won leaves its mark at Stripe, not here. Where money was only held, it can be released, not given back. For which
+# invoice it is, the links tell.
 _NO_PAYMENT = """
     NOT EXISTS (SELECT FROM payment_history p WHERE p.stripe_charge_id = s.object_id
         AND p.amount_cents = s.amounts[1] AND p.currency = s.currency
+        AND extract(epoch FROM p.created_at)::bigint = s.made_at
+        AND (s.names[1] IS NULL OR p.stripe_customer_id = s.names[1])
+        AND CASE WHEN p.stripe_invoice_id IS NULL THEN NOT EXISTS (SELECT FROM invoice_payments l
+                     WHERE l.payment_id IN (p.stripe_payment_intent_id, p.stripe_charge_id))
+                 ELSE EXISTS (SELECT FROM invoice_payments l WHERE l.stripe_invoice_id = p.stripe_invoice_id
+                     AND l.payment_id IN (p.stripe_payment_intent_id, p.stripe_charge_id)) END
         AND CASE WHEN s.status <> 'succeeded' THEN p.status = s.status
                  WHEN s.amounts[4] = 0 THEN p.status <> 'failed'
                  ELSE p.refund_amount_cents = coalesce(s.amounts[3], 0)
@@ -57,12 +70,45 @@ _NO_ATTEMPT = """
             AND (x.status <> 'requires_payment_method' OR x.failure_code IS NULL)))
 """
 
+# All items in one text, as `jobs.reconciliation.open_objects` has it.
+_ITEMS = """
+    CASE WHEN x.items_complete THEN coalesce((
+        SELECT string_agg(told COLLATE "C", ',' ORDER BY told COLLATE "C")
+        FROM jsonb_array_elements(x.items) e, concat_ws(':', e->>'id', e->>'price', e->>'quantity') told
+    ), '') END
+"""
+
+_OF_CHARGE = ("x.stripe_charge_id", "x.stripe_payment_intent_id")
+
 COPIES: Mapping[str, Copy] = {
     "invoice": Copy(
         "invoices",
         "stripe_invoice_id",
-        ("x.subtotal_cents", "x.total_cents", "x.amount_due_cents", "x.amount_paid_cents", "x.amount_remaining_cents"),
-        ("x.billing_period_start", "x.billing_period_end", "x.due_date"),
+        (
+            "x.subtotal_cents",
+            "x.total_cents",
+            "x.amount_due_cents",
+            "x.amount_paid_cents",
+            "x.amount_remaining_cents",
+            "x.tax_cents",
+            "x.discount_cents",
+            _sum("starting_balance_cents"),
+            _sum("ending_balance_cents"),
+            _sum("pre_payment_credit_cents"),
+            _sum("post_payment_credit_cents"),
+            _sum("amount_overpaid_cents"),
+            _sum("attempt_count"),
+        ),
+        (
+            "x.billing_period_start",
+            "x.billing_period_end",
+            "x.due_date",
+            "x.finalized_at",
+            "x.paid_at",
+            "x.voided_at",
+            "x.marked_uncollectible_at",
+        ),
+        ("x.stripe_customer_id", "x.stripe_subscription_id"),
         open_here="x.kind IS NULL AND (x.status IS NULL OR x.status IN ('draft', 'open', 'uncollectible'))",
     ),
     "subscription": Copy(
@@ -76,10 +122,26 @@ COPIES: Mapping[str, Copy] = {
             "x.cancel_at",
             "x.canceled_at",
             "x.ended_at",
+            "x.trial_start",
+            "x.started_at",
         ),
+        ("x.stripe_customer_id", "x.stripe_price_id", _ITEMS),
         open_here="x.status NOT IN ('canceled', 'incomplete_expired')",
     ),
-    "credit_note": Copy("credit_notes", "stripe_credit_note_id", ("x.amount_cents", "x.total_cents"), ("x.voided_at",)),
+    "credit_note": Copy(
+        "credit_notes",
+        "stripe_credit_note_id",
+        (
+            "x.amount_cents",
+            "x.total_cents",
+            "x.subtotal_cents",
+            "x.tax_cents",
+            "x.discount_cents",
+            _sum("out_of_band_cents"),
+        ),
+        ("x.voided_at",),
+        ("x.stripe_invoice_id", "x.stripe_customer_id"),
+    ),
     "charge": Copy(
         "charges",
         "stripe_charge_id",
@@ -91,6 +153,7 @@ COPIES: Mapping[str, Copy] = {
             _flag("refunded"),
             _flag("disputed"),
         ),
+        names=("x.stripe_customer_id", "x.stripe_payment_intent_id"),
         open_here=(
             "x.status = 'pending' OR (x.status = 'succeeded' AND x.captured IS FALSE AND x.refunded IS NOT TRUE"
             " AND x.expired_at IS NULL)"
@@ -100,17 +163,30 @@ COPIES: Mapping[str, Copy] = {
     "payment_intent": Copy(
         "payment_intents",
         "stripe_payment_intent_id",
-        ("x.amount_cents", "x.amount_received_cents", "(x.latest_stripe_charge_id IS NOT NULL)::int"),
+        (
+            "x.amount_cents",
+            "x.amount_received_cents",
+            "(x.latest_stripe_charge_id IS NOT NULL)::int",
+            _sum("amount_capturable_cents"),
+        ),
+        ("x.canceled_at",),
+        ("x.stripe_customer_id", "x.latest_stripe_charge_id"),
         open_here="x.status IN ('processing', 'requires_capture')",
         also=_NO_ATTEMPT,
     ),
     "refund": Copy(
-        "refunds", "stripe_refund_id", ("x.amount_cents",), open_here="x.status IN ('pending', 'requires_action')"
+        "refunds",
+        "stripe_refund_id",
+        ("x.amount_cents",),
+        names=_OF_CHARGE,
+        open_here="x.status IN ('pending', 'requires_action')",
     ),
     "dispute": Copy(
         "disputes",
         "stripe_dispute_id",
         ("x.amount_cents",),
+        ("x.evidence_due_by",),
+        _OF_CHARGE,
         open_here=(
             "x.status NOT IN ('won', 'lost', 'warning_closed', 'prevented', 'charge_refunded')"
             " AND x.stripe_dispute_id NOT LIKE '%:%'"  # very old ones have no id at Stripe
@@ -125,7 +201,11 @@ COPIES: Mapping[str, Copy] = {
         status="s.status",  # they have none
     ),
     "payout": Copy(
-        "payouts", "stripe_payout_id", ("x.amount_cents",), open_here="x.status IN ('pending', 'in_transit')"
+        "payouts",
+        "stripe_payout_id",
+        ("x.amount_cents",),
+        ("x.arrival_date",),
+        open_here="x.status IN ('pending', 'in_transit')",
     ),
 }
 
@@ -147,12 +227,14 @@ class State(NamedTuple):
     currency: str | None
     amounts: Sequence[int | None]
     times: Sequence[int | None]
+    names: Sequence[str | None]
 
 
 _CREATE = """
     CREATE TEMPORARY TABLE shown (
         kind text, object_id text, listed boolean, seen_at bigint, made_at bigint, final boolean, rank integer,
         deleted boolean, status text, currency text, amounts bigint[], times bigint[],
+        names text[],
         n bigint GENERATED ALWAYS AS IDENTITY
     )
 """
@@ -170,7 +252,12 @@ def _differs(copy: Copy) -> str:
     told = [
         f"({copy.status} IS DISTINCT FROM s.status AND s.status IS NOT NULL)",
         "(x.currency IS DISTINCT FROM s.currency AND s.currency IS NOT NULL)",
+        "(extract(epoch FROM x.stripe_created_at)::bigint IS DISTINCT FROM s.made_at AND s.made_at IS NOT NULL)",
         f"({copy.also})",
+    ]
+    told += [
+        f"({column} IS DISTINCT FROM s.names[{number}] AND s.names[{number}] IS NOT NULL)"
+        for number, column in enumerate(copy.names, 1)
     ]
     told += [
         f"({column} IS DISTINCT FROM s.amounts[{number}] AND s.amounts[{number}] IS NOT NULL)"
@@ -183,12 +270,19 @@ def _differs(copy: Copy) -> str:
     return " OR ".join(told)
 
 
+# A row of another mode or account is none of this Stripe's. Only customers can have an id of one's own choosing, the
+# same in both modes; of all others the object is named: a look leaves such a row alone, and tells of it.
 def _odd(kind: str, copy: Copy) -> str:
+    others = (
+        f"NOT EXISTS (SELECT FROM {copy.table} y WHERE y.{copy.key} = s.object_id)" if kind == "customer" else "true"
+    )
     return f"""
-        SELECT s.object_id FROM newest s LEFT JOIN {copy.table} x ON x.{copy.key} = s.object_id
+        SELECT s.object_id FROM newest s
+        LEFT JOIN {copy.table} x ON x.{copy.key} = s.object_id AND x.stripe_account = $1 AND x.livemode = $2
         WHERE s.kind = '{kind}'
           AND CASE WHEN s.deleted THEN x.id IS NOT NULL AND x.deleted_at IS NULL
-                   ELSE x.id IS NULL OR x.deleted_at IS NOT NULL OR x.version = '{{}}' OR {_differs(copy)} END
+                   WHEN x.id IS NULL THEN {others}
+                   ELSE x.deleted_at IS NOT NULL OR x.version = '{{}}' OR {_differs(copy)} END
     """  # noqa: S608 - names of our own models
 
 
@@ -222,9 +316,10 @@ class Shown:
         rows = await self._driver.fetch("SELECT kind, count(*) FROM newest GROUP BY 1", timeout=PATIENCE)
         return {row[0]: row[1] for row in rows}
 
-    async def odd(self, kind: str) -> list[str]:
+    async def odd(self, kind: str, account: str, *, livemode: bool) -> list[str]:
         """Objects that look another way here, or are not here."""
-        return [row[0] for row in await self._driver.fetch(_odd(kind, COPIES[kind]), timeout=PATIENCE)]
+        statement = _odd(kind, COPIES[kind])
+        return [row[0] for row in await self._driver.fetch(statement, account, livemode, timeout=PATIENCE)]
 
     async def unseen(self, kind: str, as_of: datetime, account: str, *, livemode: bool) -> list[str]:
         """Objects that are unfinished here and older than `as_of`, and that Stripe did not show."""

@@ -20,6 +20,9 @@ Row = dict[str, Any]
 Address = tuple[str, str, str, str]
 """Which difference: kind, object, class and field."""
 
+Compared = tuple[datetime, datetime]
+"""From when until when a run compared, by Stripe's clock."""
+
 
 class RunLost(Exception):  # noqa: N818 - a fact about the run: another one was begun in its place
     """The run was taken for dead and another one begun: nothing of this one may be recorded any more."""
@@ -36,6 +39,7 @@ class NewRun:
     until: datetime
     repairs: frozenset[DifferenceClass]
     dry_run: bool
+    stripe_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +71,10 @@ _GIVE_UP = text(
 )
 _BEGIN = text(
     """
-    INSERT INTO reconciliation_runs (stripe_account, livemode, asked_by, since, until, repairs, dry_run, status,
-                                     started_at, heartbeat_at)
-    VALUES (:account, :livemode, :asked_by, :since, :until, :repairs, :dry_run, 'running', :now, clock_timestamp())
+    INSERT INTO reconciliation_runs (stripe_account, stripe_id, livemode, asked_by, since, until, repairs, dry_run,
+                                     status, started_at, heartbeat_at)
+    VALUES (:account, :stripe_id, :livemode, :asked_by, :since, :until, :repairs, :dry_run,
+            'running', :now, clock_timestamp())
     ON CONFLICT (stripe_account) WHERE status = 'running' DO NOTHING RETURNING id
     """
 ).bindparams(bindparam("repairs", type_=JSONB))
@@ -88,6 +93,7 @@ async def begin(conn: AsyncConnection, new: NewRun, now: datetime) -> int | None
 def _values(new: NewRun) -> Row:
     return {
         "account": new.account,
+        "stripe_id": new.stripe_id,
         "livemode": new.livemode,
         "asked_by": new.asked_by,
         "since": new.since,
@@ -154,13 +160,14 @@ _CURSOR = text(
     """
     SELECT max(until) FROM reconciliation_runs
     WHERE stripe_account = :account AND livemode = :livemode AND status = 'done' AND advances
+      AND (CAST(:whose AS text) IS NULL OR stripe_id IS NULL OR stripe_id = :whose)
     """
 )
 
 
-async def cursor(conn: AsyncConnection, account: str, *, livemode: bool) -> datetime | None:
-    """Until when all was compared without a gap (Stripe's time); None: never yet."""
-    return (await conn.execute(_CURSOR, {"account": account, "livemode": livemode})).scalar()
+async def cursor(conn: AsyncConnection, account: str, *, livemode: bool, whose: str | None = None) -> datetime | None:
+    """Until when all was compared without a gap (Stripe's time); None: never yet, with a key of `whose` (acct_…)."""
+    return (await conn.execute(_CURSOR, {"account": account, "livemode": livemode, "whose": whose})).scalar()
 
 
 _OLDEST = text(
@@ -196,17 +203,46 @@ async def connected(conn: AsyncConnection, since: datetime) -> list[str]:
 
 _OPEN = text(
     """
-    SELECT d.kind, d.object_id, d.class, d.field, r.since
+    SELECT d.kind, d.object_id, d.class, d.field, r.since, r.until
     FROM reconciliation_differences d JOIN reconciliation_runs r ON r.id = d.last_run_id
     WHERE d.stripe_account = :account AND d.livemode = :livemode AND d.settled_at IS NULL
     """
 )
 
 
-async def open_differences(conn: AsyncConnection, account: str, *, livemode: bool) -> dict[Address, datetime]:
-    """The differences that are open, each with the beginning of what the run compared that saw it last."""
+async def open_differences(conn: AsyncConnection, account: str, *, livemode: bool) -> dict[Address, Compared]:
+    """The differences that are open, each with what the run compared that saw it last."""
     rows = await conn.execute(_OPEN, {"account": account, "livemode": livemode})
-    return {(row[0], row[1], row[2], row[3]): row[4] for row in rows}
+    return {(row[0], row[1], row[2], row[3]): (row[4], row[5]) for row in rows}
+
+
+_WHOSE = text(
+    """
+    SELECT stripe_id FROM reconciliation_runs
+    WHERE stripe_account = :account AND livemode = :livemode AND status = 'done' AND NOT dry_run
+      AND stripe_id IS NOT NULL
+    ORDER BY id DESC LIMIT 1
+    """
+)
+
+
+async def whose(conn: AsyncConnection, account: str, *, livemode: bool) -> str | None:
+    """The account at Stripe (acct_…) that the last run compared which came to its end, and could read that."""
+    return (await conn.execute(_WHOSE, {"account": account, "livemode": livemode})).scalar()
+
+
+_LEFT = text(
+    """
+    SELECT report -> 'again' FROM reconciliation_runs
+    WHERE stripe_account = :account AND livemode = :livemode AND status = 'done' AND NOT dry_run
+    ORDER BY id DESC LIMIT 1
+    """
+)
+
+
+async def left(conn: AsyncConnection, account: str, *, livemode: bool) -> list[Row]:
+    """What the last run that came to its end left to the next one, as it stands in its report."""
+    return list((await conn.execute(_LEFT, {"account": account, "livemode": livemode})).scalar() or ())
 
 
 _SUBSCRIPTIONS_OF = text(
@@ -326,23 +362,3 @@ _IN_INBOX = text("SELECT id FROM webhook_events WHERE id = ANY(:ids)").bindparam
 async def in_inbox(conn: AsyncConnection, ids: Sequence[str]) -> set[str]:
     """Those of these events that came, in whatever way."""
     return set((await conn.execute(_IN_INBOX, {"ids": list(ids)})).scalars())
-
-
-_UNTOLD_FEES = text(
-    """
-    SELECT b.currency, sum(b.fee_cents)::bigint
-    FROM charges c JOIN balance_transactions b ON b.source_id = c.stripe_charge_id AND b.type IN ('charge', 'payment')
-    WHERE c.status = 'succeeded' AND c.captured AND c.stripe_fee_cents IS NULL
-      AND c.stripe_account = :account AND c.livemode = :livemode
-      AND b.stripe_created_at >= :since AND b.stripe_created_at < :until
-    GROUP BY 1
-    """
-)
-
-
-async def untold_fees(
-    conn: AsyncConnection, account: str, *, livemode: bool, since: datetime, until: datetime
-) -> dict[str, int]:
-    """By currency: fees of charges in [since, until) that we know of, but that the charges were not told yet."""
-    values = {"account": account, "livemode": livemode, "since": since, "until": until}
-    return {row[0]: row[1] for row in await conn.execute(_UNTOLD_FEES, values)}

@@ -106,6 +106,35 @@ async def payments_of(conn: AsyncConnection, invoices: Iterable[str]) -> set[str
     return {name for row in rows for name in row if name is not None}
 
 
+_LINKS = _lists(
+    """
+    SELECT stripe_invoice_id, payment_id FROM invoice_payments
+    WHERE stripe_invoice_id = ANY(:names) OR payment_id = ANY(:names)
+    """,
+    "names",
+)
+_UNLINK = _lists(
+    """
+    DELETE FROM invoice_payments l USING unnest(:invoices, :payments) AS gone (invoice, payment)
+    WHERE l.stripe_invoice_id = gone.invoice AND l.payment_id = gone.payment
+    """,
+    "invoices",
+    "payments",
+)
+
+
+async def links(conn: AsyncConnection, names: Iterable[str]) -> set[tuple[str, str]]:
+    """(invoice, payment) for all that the books join to one of these invoices or payments."""
+    return {(row[0], row[1]) for row in await conn.execute(_LINKS, {"names": list(names)})}
+
+
+async def unlink(conn: AsyncConnection, gone: Iterable[tuple[str, str]]) -> None:
+    """Forget that these payments are for these invoices: (invoice, payment) each. The caller holds their locks."""
+    pairs = sorted(gone)
+    values = {"invoices": [pair[0] for pair in pairs], "payments": [pair[1] for pair in pairs]}
+    await conn.execute(_UNLINK, values)
+
+
 _CREDITED = _lists(
     """
     SELECT l.payment_id, i.pre_payment_credit_cents

@@ -91,7 +91,10 @@ def build(chosen: str | None) -> typer.Typer:
         module, _, attribute = command.where.partition(":")
         found = getattr(import_module(module), attribute)
         if isinstance(found, typer.Typer):
-            app.add_typer(found, name=name, help=command.help)
+            if found.registered_callback is None:
+                app.add_typer(found, name=name, help=command.help)
+            else:  # a group that also runs by itself says more
+                app.add_typer(found, name=name)
         else:
             app.command(name)(found)
     return app

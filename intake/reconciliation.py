@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -10,6 +10,7 @@ from db.operators.filters import BadFilterError, one_of
 from db.states import DifferenceClass
 from intake.dunning import money
 from intake.overview import age, jsonable, without_secrets
+from jobs.reconciliation.lists import EVENTS_KEPT
 from jobs.reconciliation.report import Report, Told, report_from
 
 MENDABLE = frozenset(DifferenceClass) - {DifferenceClass.MISSING_THERE}
@@ -141,13 +142,24 @@ def verdict(report: Report) -> str:
     if report.skipped:
         return f"{_objects(report.skipped)} could not be compared; {_differences(found)} in the others"
     if not found:
-        return "our books agree with Stripe"
+        return _agreed(report)
     if report.dry_run:
         return f"{_differences(found)}: {report.mended:,} would be mended, {left:,} would remain; nothing was changed"
     if not left:
         return f"{_differences(found)}, all mended from Stripe's data"
     mended = f", {report.mended:,} of them mended" if report.mended else ""
     return f"{_differences(found)}{mended}; {left:,} {'remains' if left == 1 else 'remain'}"
+
+
+def _agreed(report: Report) -> str:
+    """What it came to, when no difference was found."""
+    if report.overdue:
+        return f"{_objects(report.overdue)} could not be compared for a day: what they wait for does not come"
+    if report.events.unread:
+        return f"{_events(report.events.unread)} of Stripe's could not be read; nothing else differs"
+    if report.events.late:
+        return f"{_events(report.events.late)} of Stripe's never came, for more than a day; nothing else differs"
+    return "our books agree with Stripe"
 
 
 def _differences(count: int) -> str:
@@ -158,18 +170,33 @@ def _objects(count: int) -> str:
     return f"{count:,} {'object' if count == 1 else 'objects'}"
 
 
+def _events(count: int) -> str:
+    return f"{count:,} {'event' if count == 1 else 'events'}"
+
+
 def next_steps(report: Report) -> list[str]:
     """What to do now; empty when there is nothing to do."""
     steps: list[str] = []
     missed = report.events.missed - report.events.put
     if missed > 0:
-        events = f"{missed:,} {'event' if missed == 1 else 'events'} of Stripe's never came to our inbox"
-        day = f"{report.since:%Y-%m-%d}"
+        events = f"{_events(missed)} of Stripe's never came to our inbox"
+        days = (report.until - (report.events.since or report.since)) // timedelta(days=1) + 1
         steps.append(
-            f"{events}: `billing reconcile --repair` fetches them, and so does `billing events backfill --since {day}`"
+            f"{events}: `billing reconcile --repair` fetches them, and so does "
+            f"`billing events backfill --since {min(days, EVENTS_KEPT.days)}d`"
         )
-    if report.waiting:
-        steps.append(f"{_objects(report.waiting)} may still be told of by a webhook: the next run looks again")
+    if report.events.unread:
+        steps.append(f"{_events(report.events.unread)} of Stripe's could not be read: a worker's log names them")
+    if report.events.dead:
+        steps.append(f"{_events(report.events.dead)} lie in the inbox, given up: `billing events list --status dead`")
+    if waiting := report.waiting - report.overdue:
+        steps.append(f"{_objects(waiting)} may still be told of by a webhook: the next run looks again")
+    if report.overdue:
+        steps.append(
+            f"{_objects(report.overdue)} waited for a day and more: `billing events list --status retrying` shows "
+            "what is not applied"
+        )
+        steps += [f"{one.kind} {one.object_id} waits: {one.why}" for one in report.waits[:3]]
     steps += [f"{one.kind} {one.object_id} could not be compared: {one.why}" for one in report.skips[:3]]
     left = {name: one.found - one.mended for name, one in report.classes.items() if one.found > one.mended}
     for name, count in left.items():

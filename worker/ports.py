@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from email.message import EmailMessage
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 
 class Clock(Protocol):
@@ -34,6 +34,16 @@ class StripeApi(Protocol):
 
         Raises Unclear when no answer came, or Stripe failed inside: it may have been done. Else as `retrieve`.
         """
+        ...
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """What tells its own time: Stripe does with each answer, few of those do that stand in for it."""
+
+    @property
+    def told_at(self) -> datetime | None:
+        """The newest time that it told, in UTC; None before its first answer."""
         ...
 
 

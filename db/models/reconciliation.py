@@ -59,6 +59,8 @@ class ReconciliationRun(Base):
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     stripe_account: Mapped[str] = mapped_column(server_default=text("''"))
+    stripe_id: Mapped[str | None]
+    """Whose key it was (acct_…), where that key may read its own account: the next run is made with one of the same."""
     livemode: Mapped[bool | None]
     asked_by: Mapped[str]
     """An operator, or `schedule`."""

@@ -113,15 +113,23 @@ def ask(work: Callable[[AsyncEngine, datetime], Awaitable[T]]) -> T:
         finally:
             await engine.dispose()
 
-    if not structlog.is_configured():
-        _log_to_stderr()
+    log_to_stderr()
     with plain_errors():
         return asyncio.run(asked())
 
 
-def _log_to_stderr() -> None:
-    """A command's stdout is its answer; what a library has to say (an unheard ring) goes beside it."""
+def log_to_stderr() -> None:
+    """A command's stdout is its answer; what a library has to say (an unheard ring) goes beside it.
+
+    Tracebacks are plain: others show local variables, which hold names, addresses and settings.
+    """
+    if structlog.is_configured():
+        return
     structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )

@@ -1,28 +1,22 @@
 """`billing events backfill`: events that no webhook brought are fetched from Stripe, and applied by the workers."""
 
 import asyncio
-import sys
-from collections.abc import AsyncGenerator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-import structlog
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from db.engine import create_engine
 from db.operators.actions import Actor, write_audit
 from db.operators.filters import BadFilterError, period, plain
 from intake.commands import render
-from intake.commands.connect import NO, USAGE, actor, database_url, fail, plain_errors, redis_url
+from intake.commands.at_work import worker_deps
+from intake.commands.connect import NO, USAGE, actor, fail, log_to_stderr, plain_errors
 from intake.commands.options import AsJson, DryRun, Since, Until, Who, Why, Yes
-from worker.adapters.stripe_api import stripe_api
-from worker.clock import SystemClock, business_clock
 from worker.deps import Deps
-from worker.doorbell import Doorbell
 from worker.errors import Refused, TryLater
 from worker.settings import Settings, load_settings
 
@@ -86,11 +80,7 @@ def backfill(
 
 def _run(order: Order, settings: Settings, *, put: bool, quiet: bool) -> Any:
     """Do it in this process. Ends the command when it cannot be done."""
-    if not structlog.is_configured():
-        structlog.configure(
-            wrapper_class=structlog.make_filtering_bound_logger(30),  # warnings: the progress tells the rest
-            logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-        )
+    log_to_stderr()
     try:
         with plain_errors():
             return asyncio.run(_replay(order, settings, put=put, quiet=quiet))
@@ -105,7 +95,7 @@ async def _replay(order: Order, settings: Settings, *, put: bool, quiet: bool) -
     from jobs.reconciliation.replay import replay  # noqa: PLC0415 - as above
 
     console = Console(stderr=True)
-    async with _deps(settings) as d:
+    async with worker_deps(settings, name="billing-backfill", connections=2) as d:
         begin, end = period(order.since, order.until, (d.business or d.clock).now())
         if begin is None:
             raise BadFilterError("since", "is empty")
@@ -133,31 +123,6 @@ async def _audit(d: Deps, order: Order, begin: datetime, end: datetime | None, f
     }
     async with d.tx() as tx:
         await write_audit(tx.conn, order.by, "events.backfill", f"{found.put} events", now=tx.wall, details=details)
-
-
-@asynccontextmanager
-async def _deps(settings: Settings) -> AsyncGenerator[Deps]:
-    """What a worker would give the job, without a lease."""
-    engine = create_engine(database_url(settings), pool_size=2, application_name="billing-backfill")
-    stripe, bell = stripe_api(settings), Doorbell(redis_url(settings))
-
-    def ring(queues: set[str]) -> None:
-        for queue in queues:
-            bell.ring(queue)
-
-    try:
-        yield Deps(
-            engine=engine,
-            clock=SystemClock(),
-            business=business_clock(settings.billing_clock_file),
-            stripe=stripe,
-            settings=settings,
-            after_commit=ring,
-        )
-    finally:
-        await bell.close()
-        await stripe.close()
-        await engine.dispose()
 
 
 def _page(found: Any, *, as_json: bool, put: bool) -> None:

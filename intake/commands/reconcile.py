@@ -1,34 +1,27 @@
 """`billing reconcile`: our books beside Stripe's, now and here; and what earlier comparisons found."""
 
 import asyncio
-import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-import structlog
 import typer
 from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.engine import create_engine
 from db.operators import reconciliation as rows
 from db.operators.actions import Actor
 from db.operators.filters import BadFilterError, one_of, page_size, period, plain
 from db.states import DifferenceClass
 from intake import reconciliation as words
 from intake.commands import render
-from intake.commands.connect import NO, USAGE, actor, ask, database_url, fail, plain_errors, reasoned, redis_url
+from intake.commands.at_work import worker_deps
+from intake.commands.connect import NO, USAGE, actor, ask, fail, log_to_stderr, plain_errors, reasoned
 from intake.commands.options import AsJson, DryRun, Limit, Reason, Since, Until, Who, Why
 from intake.commands.reconcile_pages import difference_table, report_page, run_table
-from worker.adapters.stripe_api import stripe_api
 from worker.clock import SystemClock, business_clock
-from worker.deps import Deps
-from worker.doorbell import Doorbell
 from worker.errors import Held, Refused, TryLater, Unconfigured
 from worker.settings import Settings, load_settings
 
@@ -47,7 +40,6 @@ PARTS = {
 
 app = typer.Typer(
     invoke_without_command=True,
-    help="Compare the books with Stripe, object by object, and mend them; list, show, differences, dismiss.",
     epilog="Example: billing reconcile --repair --dry-run",
 )
 
@@ -57,6 +49,9 @@ All = Annotated[bool, typer.Option("--all", help="Also those that were mended, a
 Repair = Annotated[bool, typer.Option("--repair", help="Mend what differs from Stripe's data.")]
 Only = Annotated[str | None, typer.Option(metavar="CLASS,…", help="Mend only these classes: missing_here,status.")]
 Account = Annotated[str, typer.Option(help="A connected account (acct_…); by default our own.")]
+Changed = Annotated[
+    bool, typer.Option("--account-changed", help="These books are another Stripe account's from now on; say --why.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +63,7 @@ class Order:
     account: str
     repairs: frozenset[DifferenceClass]
     dry_run: bool
+    account_changed: bool
     by: Actor
 
 
@@ -80,6 +76,7 @@ def reconcile(
     repair: Repair = False,
     only: Only = None,
     account: Account = "",
+    account_changed: Changed = False,
     why: Why = None,
     who: Who = None,
     dry_run: DryRun = False,
@@ -93,11 +90,17 @@ def reconcile(
     """
     if context.invoked_subcommand is not None:
         return
+    if account and not account.startswith("acct_"):
+        fail("--account: is no account of Stripe's; acct_…, as Connect shows it, or none for our own", USAGE)
     if only is not None and not (repair or dry_run):
         fail("--only names what is mended: add --repair, or --dry-run to see what that would do", USAGE)
+    if account_changed and not why:
+        fail(
+            "--why is missing: billing reconcile --account-changed --why 'the company moved to another account'", USAGE
+        )
     with plain_errors():
         mended = words.classes("only", only) if repair or dry_run else frozenset[DifferenceClass]()
-    order = Order(since, until, account, mended, dry_run, actor(who, why))
+    order = Order(since, until, account, mended, dry_run, account_changed, actor(who, why))
     settings = load_settings()
     if settings.stripe_secret_key is None:
         fail(KEY, USAGE)
@@ -114,11 +117,7 @@ def _compare(order: Order, settings: Settings, *, quiet: bool) -> Any:
     """Run it in this process. Ends the command when it cannot be done."""
     from jobs.reconciliation.run import NotBegun  # noqa: PLC0415 - listings need no business
 
-    if not structlog.is_configured():
-        structlog.configure(
-            wrapper_class=structlog.make_filtering_bound_logger(30),  # warnings: the progress tells the rest
-            logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-        )
+    log_to_stderr()
     try:
         with plain_errors():
             return asyncio.run(_run(order, settings, quiet=quiet))
@@ -136,7 +135,7 @@ async def _run(order: Order, settings: Settings, *, quiet: bool) -> Any:
     from jobs.reconciliation.run import reconcile as compare  # noqa: PLC0415 - listings need no business
 
     console = Console(stderr=True)
-    async with _deps(settings) as d:
+    async with worker_deps(settings, name="billing-reconcile", connections=10) as d:
         begin, end = period(order.since, order.until, (d.business or d.clock).now())
         with console.status("asking Stripe what is new") as status:
             return await compare(
@@ -148,6 +147,7 @@ async def _run(order: Order, settings: Settings, *, quiet: bool) -> Any:
                 repairs=order.repairs,
                 dry_run=order.dry_run,
                 account=plain("account", order.account) or "",
+                account_changed=order.account_changed,
                 told=_progress(None if quiet or not console.is_terminal else status),
             )
 
@@ -159,32 +159,6 @@ def _progress(status: Status | None) -> Any:
             status.update(f"{PARTS.get(part, part)}{count}")
 
     return told
-
-
-@asynccontextmanager
-async def _deps(settings: Settings) -> AsyncGenerator[Deps]:
-    """What a worker would give the job, without a lease."""
-    engine = create_engine(database_url(settings), pool_size=10, application_name="billing-reconcile")
-    stripe = stripe_api(settings)
-    bell = Doorbell(redis_url(settings))
-
-    def ring(queues: set[str]) -> None:
-        for queue in queues:
-            bell.ring(queue)
-
-    try:
-        yield Deps(
-            engine=engine,
-            clock=SystemClock(),
-            business=business_clock(settings.billing_clock_file),
-            stripe=stripe,
-            settings=settings,
-            after_commit=ring,
-        )
-    finally:
-        await bell.close()
-        await stripe.close()
-        await engine.dispose()
 
 
 @app.command("list")

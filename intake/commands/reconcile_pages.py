@@ -32,6 +32,8 @@ def report_page(page: Console, report: Report, *, differences: bool = True) -> N
             last = currency
         page.print(made)
     page.print(Text(f"compared: {words.compared(report)}; {report.looked:,} asked for afresh", style="dim"))
+    if report.stripe_id is None:
+        page.print(Text("this key may not read GET /v1/account: whose it is was not checked", style="dim"))
     told = f"{words.took(report.milliseconds)}, {report.requests:,} requests to Stripe, run {report.run}"
     page.print(Text(told, style="dim"))
     if differences and report.differences:

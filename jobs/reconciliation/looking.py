@@ -9,10 +9,11 @@ import structlog
 
 from db import reconciliation as rows
 from db.engine import is_away
-from db.reconciliation import Address, Found
+from db.reconciliation import Address, Compared, Found
 from db.states import DifferenceClass
 from jobs.reconciliation import on_the_way
 from jobs.reconciliation.found import Difference, Looked, Stripe, Suspect
+from jobs.reconciliation.lists import newest, present
 from jobs.reconciliation.report import Report
 from jobs.reconciliation.snapshots import KINDS, look
 from worker.deps import Deps
@@ -57,8 +58,10 @@ class Run:
     report: Report
     told: Progress = silent
     patience: timedelta = timedelta()
-    earlier: dict[Address, datetime] = field(default_factory=dict[Address, datetime])
-    """Differences of earlier runs, each with the beginning of what the run compared that saw it last."""
+    earlier: dict[Address, Compared] = field(default_factory=dict[Address, Compared])
+    """Differences of earlier runs, each with what the run compared that saw it last."""
+    left: dict[Suspect, datetime] = field(default_factory=dict[Suspect, datetime])
+    """Objects of which the run before could say nothing, each with since when (by Stripe's clock)."""
     seen: set[Address] = field(default_factory=set[Address])
     """All that was found so far; one thing may be found by way of several objects."""
     decided: set[Suspect] = field(default_factory=set[Suspect])
@@ -67,6 +70,16 @@ class Run:
     def would_mend(self, differences: Iterable[Difference]) -> bool:
         """Whether a look with these repairs puts all of it right."""
         return {one.class_ for one in differences} <= self.repairs
+
+    def wait(self, suspect: Suspect, why: str) -> None:
+        """Nothing is said of this object yet."""
+        now = present(self.d, self.stripe)
+        self.report.wait(suspect.kind, suspect.object_id, why, since=self.left.get(suspect, now), now=now)
+
+    def skip(self, suspect: Suspect, why: str) -> None:
+        """Nothing can be said of this object."""
+        since = self.left.get(suspect) or present(self.d, self.stripe)
+        self.report.skip(suspect.kind, suspect.object_id, why, since=since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +122,15 @@ async def look_at(run: Run, suspects: Sequence[Suspect]) -> None:
         if (why := coming.get(suspect.object_id)) is None:
             wanted.append(suspect)
         else:
-            run.report.wait(suspect.kind, suspect.object_id, why)
+            run.wait(suspect, why)
     gate = asyncio.Semaphore(PARALLEL)
     for begin in range(0, len(wanted), CHUNK):
         run.told("looking", begin, len(wanted))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_one(run, suspect, gate)) for suspect in wanted[begin : begin + CHUNK]]
-        await _take(run, await _sayable(run, [task.result() for task in tasks]))
+        looked = [task.result() for task in tasks]
+        await _take(run, await _sayable(run, [one for one in looked if isinstance(one, Looked)]))
+        await _leave(run, [one for one in looked if isinstance(one, _Skipped)], of=len(looked))
     run.report.looked = len(wanted)
     run.told("looking", len(wanted), len(wanted))
 
@@ -140,17 +155,26 @@ def reason(error: BaseException) -> str:
     return error.reason if isinstance(error, TryLater | Refused) else describe(error)
 
 
-async def _sayable(run: Run, looked: Sequence[Looked | _Skipped]) -> list[Looked]:
-    """Those that were looked at. Raises what will pass, when Stripe or the database is away: all is made again."""
-    found: list[Looked] = []
-    for one in looked:
-        if isinstance(one, Looked):
-            found.append(one)
-            continue
-        if isinstance(one.error, TryLater | Unconfigured) or is_away(one.error):
+async def _leave(run: Run, skipped: Sequence[_Skipped], *, of: int) -> None:
+    """One object that Stripe never answers for must not hide all others, each day anew.
+
+    Raises what will pass, when Stripe or the database is away: then all is made again.
+    """
+    for one in skipped:
+        if isinstance(one.error, Unconfigured) or is_away(one.error):
             raise one.error
-        log.warning("an object of Stripe's could not be compared", object=one.suspect.object_id, exc_info=one.error)
-        run.report.skip(one.suspect.kind, one.suspect.object_id, reason(one.error))
+    away = [one.error for one in skipped if isinstance(one.error, TryLater)]
+    if away and len(away) == of > PARALLEL:  # each costs minutes of trying
+        raise away[0]
+    if away:
+        await newest(run.d, run.stripe.account)  # raises when it is not about these objects
+    for one in skipped:
+        log.warning("an object of Stripe's could not be compared", object=one.suspect.object_id, why=reason(one.error))
+        run.skip(one.suspect, reason(one.error))
+
+
+async def _sayable(run: Run, found: list[Looked]) -> list[Looked]:
+    """Those that were looked at, and of which something can be said already."""
     if not any(one.differences and not one.mended for one in found):
         return found
     # It may have changed at Stripe since the run began: then the same look would find nothing a minute later.
@@ -167,7 +191,7 @@ async def _take(run: Run, looked: Sequence[Looked]) -> None:
     found: list[Found] = []
     for one in looked:
         if one.waits is not None:
-            run.report.wait(one.suspect.kind, one.suspect.object_id, one.waits)
+            run.wait(one.suspect, one.waits)
             continue
         run.decided.add(one.suspect)
         mended = one.mended or (run.report.dry_run and run.would_mend(one.differences))
@@ -212,10 +236,10 @@ async def settle(run: Run, subscriptions: Mapping[str, str]) -> None:
     What was found by comparing many is only gone when no less was compared than by the run that saw it last.
     """
     gone: list[Address] = []
-    for address, seen_since in run.earlier.items():
+    for address, (since, until) in run.earlier.items():
         if address in run.seen:
             continue
-        compared = run.span.since <= seen_since
+        compared = run.span.since <= since and run.span.until >= until
         if compared if by_comparison(address) else asked_by(address, subscriptions) in run.decided:
             gone.append(address)
     run.report.settled = len(gone)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,10 +16,8 @@ from db.balance_lone import Overpaid
 from db.balance_transactions import Staging, staging
 from db.states import DifferenceClass
 from jobs.reconciliation.found import Difference, Stripe, Suspect
-from jobs.reconciliation.lists import each_page, on_behalf
-from jobs.stripe_objects import Obj
+from jobs.reconciliation.lists import each_page
 from worker.deps import Deps
-from worker.errors import Refused
 
 WAITS = timedelta(minutes=10)
 """Younger money waits: its webhooks may be on their way."""
@@ -52,23 +51,27 @@ Totals = dict[str, dict[str, dict[str, int]]]
 
 @dataclass(slots=True)
 class Compared:
-    """What a comparison of the money found. Nothing in it has been looked at afresh but `duplicates`."""
+    """What a comparison of the money found. Nothing in it has been looked at afresh."""
 
     suspects: set[Suspect] = field(default_factory=set[Suspect])
     totals: Totals = field(default_factory=Totals)
     duplicates: list[Difference] = field(default_factory=list[Difference])
     """What no fresh look at one object settles: money that moved twice, and balance transactions that changed."""
+    overpaid: list[Overpaid] = field(default_factory=list[Overpaid])
+    """Invoices that seem to be paid twice, before any look: `paid_twice` tells afterwards."""
     counted: Counter[str] = field(default_factory=Counter[str])
     """Balance transactions (`listed`, `kept` for the first time, `waiting`, `converted`), objects of each kind of money
     and of none (`other`), and charges that do not know their fee yet (`without_fee`)."""
 
 
-async def compare_money(d: Deps, stripe: Stripe, since: datetime, until: datetime) -> Compared:
+async def compare_money(
+    d: Deps, stripe: Stripe, since: datetime, until: datetime, *, dry_run: bool = False
+) -> Compared:
     """All money that Stripe booked in [since, until) beside ours, and ours of that time beside Stripe's.
 
     The span is looked at from WAITS earlier and up to WAITS before Stripe's present, so that spans that follow one
     another leave nothing out. Stripe's rows are kept, whatever is found: they are facts, and tell charges their fees
-    (`jobs.reconciliation.fees.fill`). Nothing else is written. Raises as `each_page`.
+    (`jobs.reconciliation.fees.fill`). A dry run only counts them. Nothing else is written. Raises as `each_page`.
     """
     span = Span(stripe.account, stripe.livemode, since - WAITS, min(until, stripe.as_of) - WAITS)
     found = Compared()
@@ -76,14 +79,21 @@ async def compare_money(d: Deps, stripe: Stripe, since: datetime, until: datetim
         await stage_transactions(d, stage, stripe.account, span.since, until)
         found.duplicates += [each for one in await balance_comparison.prepare(stage, span) for each in _changed(one)]
         now = (d.business or d.clock).now()
-        found.counted["kept"] = await stage.keep(account=stripe.account, livemode=stripe.livemode, now=now, rows="new")
+        if dry_run:
+            found.counted["kept"] = await stage.unkept()
+        else:
+            found.counted["kept"] = await stage.keep(
+                account=stripe.account, livemode=stripe.livemode, now=now, rows="new"
+            )
         charges = await _beside(stage, span, found)
         for one in await balance_lone.lone(stage, span, charges):
             found.suspects.add(Suspect(one.kind, one.id))
             _add(found.totals, one.currency, MONEY[one.kind], there=0, here=one.amount)
-        overpaid = await balance_lone.overpaid(stage, span)
-    for invoice in overpaid:
-        await _overpaid(d, stripe.account, invoice, found)
+        twice = await balance_lone.paid_twice(stage, span)
+    if twice:
+        async with d.tx() as tx:
+            found.overpaid = await balance_lone.overpaid(tx.conn, twice)
+        found.suspects |= {suspect for one in found.overpaid for suspect in _about(one)}
     return found
 
 
@@ -155,25 +165,28 @@ def _amount(sums: Sequence[int] | None) -> str | None:
     return None if sums is None else str(sums[0])
 
 
-async def _overpaid(d: Deps, account: str, one: Overpaid, found: Compared) -> None:
-    """Payments that seem too many are held against Stripe's invoice as it is now: ours may have missed the second."""
-    try:
-        invoice = Obj(await d.stripe.retrieve(f"invoices/{one.invoice}", **on_behalf(account)), "invoice")
-    except Refused:
-        found.suspects.add(Suspect("invoice", one.invoice))
-        return
-    told = invoice.number("amount_paid")
-    if told != one.told:
-        found.suspects.add(Suspect("invoice", one.invoice))
-    if one.paid > told:
-        found.duplicates.append(
-            Difference(
-                "invoice",
-                one.invoice,
-                DifferenceClass.DUPLICATE,
-                "amount_paid_cents",
-                str(one.paid),
-                str(told),
-                one.currency,
-            )
-        )
+async def paid_twice(
+    d: Deps, found: Compared, *, decided: AbstractSet[Suspect], unsettled: AbstractSet[str], before: AbstractSet[str]
+) -> list[Difference]:
+    """Invoices that are still paid too often after all that `compare_money` named was looked at afresh.
+
+    That a payment is for another invoice, or that the invoice has heard of all of them, is what a look finds and mends.
+    So nothing is said of an invoice of which, or of whose charges, not everything is known (`decided`), or something is
+    to be mended yet (`unsettled`: the objects), unless it was said `before`: the invoices.
+    """
+    if not found.overpaid:
+        return []
+    async with d.tx() as tx:
+        still = await balance_lone.overpaid(tx.conn, [one.invoice for one in found.overpaid])
+    told: list[Difference] = []
+    for one in still:
+        about = _about(one)
+        sure = about <= decided and unsettled.isdisjoint({suspect.object_id for suspect in about})
+        if sure or one.invoice in before:
+            sides = (str(one.paid), str(one.told), one.currency)
+            told.append(Difference("invoice", one.invoice, DifferenceClass.DUPLICATE, "amount_paid_cents", *sides))
+    return told
+
+
+def _about(one: Overpaid) -> set[Suspect]:
+    return {Suspect("invoice", one.invoice)} | {Suspect("charge", name) for name in one.charges}

@@ -8,7 +8,7 @@ import msgspec
 
 from db import reconciliation as rows
 from jobs.reconciliation.found import Stripe
-from jobs.reconciliation.lists import each_page
+from jobs.reconciliation.lists import each_page, present
 from worker.deps import Deps
 
 WAITS = timedelta(minutes=10)
@@ -50,10 +50,10 @@ class Event(msgspec.Struct):
 async def named(d: Deps, stripe: Stripe) -> dict[str, str]:
     """The objects that events of the last minutes name which our inbox does not have; each with why it waits.
 
-    The last minutes are those of Stripe's clock, or ours where that is further on: on a quiet account the newest event
-    may be days old, and if it was lost, nothing would ever tell. Raises as `each_page`.
+    The last minutes are those before Stripe's present: on a quiet account the newest event may be days old, and if it
+    was lost, nothing would ever tell. Raises as `each_page`.
     """
-    lately = max(stripe.as_of, (d.business or d.clock).now()) - WAITS
+    lately = present(d, stripe) - WAITS
     begin = stripe.as_of - WAITS
     found: dict[str, str] = {}
     pages = each_page(d, "events", Event, account=stripe.account, since=begin)

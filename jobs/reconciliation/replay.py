@@ -21,13 +21,16 @@ from db.queue import BULK
 from db.states import EventStatus, QueueName
 from jobs.events.apply import READERS
 from jobs.reconciliation.found import Stripe
-from jobs.reconciliation.lists import EVENTS_KEPT, each_page, newest
+from jobs.reconciliation.lists import EVENTS_KEPT, each_page, newest, present
 from worker.deps import Deps
 from worker.errors import Refused
 from worker.registry import job
 from worker.settings import StripeMode
 
 log = structlog.get_logger()
+
+LATE = timedelta(days=1)
+"""What has not come by then was hardly held up; Stripe goes on trying for three days."""
 
 MARGIN = timedelta(hours=1)
 """Clocks differ, and time passes while we ask: who asks for 30 days gets what is left of them."""
@@ -82,12 +85,15 @@ _encode = msgspec.json.Encoder().encode
 class Replayed:
     """What a replay found. `missed` events were not in the inbox, `put` are those that are now; `by_type` the missed.
 
+    `late` are the missed ones that happened more than a day ago: those that are younger may still be on their way.
+
     `dead` were in the inbox, and given up there: they stay so until somebody retries them. `unread` could not be read
     as events, `other_mode` are not of STRIPE_MODE.
     """
 
     seen: int = 0
     missed: int = 0
+    late: int = 0
     put: int = 0
     by_type: Counter[str] = field(default_factory=Counter[str])
     dead: int = 0
@@ -116,7 +122,7 @@ async def replay(
     for them. With `dry_run` they are only counted. `told` hears how many events were seen so far. Raises Refused when
     Stripe does not keep events for so long, TryLater when it is away: what was put in then, stays.
     """
-    now = max(stripe.as_of, (d.business or d.clock).now())
+    now = present(d, stripe)
     kept = now - EVENTS_KEPT
     if since < kept - MARGIN:
         raise Refused(
@@ -124,7 +130,7 @@ async def replay(
             "begin there, and let `billing reconcile --repair` ask for what changed before"
         )
     end = min(until or now + MARGIN, now + MARGIN)
-    run = _Replay(d, stripe, dry_run, told, types)
+    run = _Replay(d, stripe, dry_run, told, types, int((now - LATE).timestamp()))
     begin, span = max(since, kept).replace(microsecond=0), SPAN
     while begin < end:
         until_then, before = min(begin + span, end), run.found.missed
@@ -143,6 +149,8 @@ class _Replay:
     dry_run: bool
     told: Callable[[int], None]
     types: Collection[str]
+    late: int
+    """What happened before, in Stripe's seconds, should have come by now."""
     found: Replayed = field(default_factory=Replayed)
     seen: set[str] = field(default_factory=set[str])
     """The missed ones of this span: a list may show an object twice."""
@@ -188,6 +196,7 @@ class _Replay:
         missing = [row for row in mine if row.id not in here]
         self.seen |= {row.id for row in missing}
         self.found.missed += len(missing)
+        self.found.late += sum(row.created < self.late for row in missing)
         self.found.by_type.update(row.type for row in missing)
         return missing
 

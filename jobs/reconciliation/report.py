@@ -1,7 +1,7 @@
 """What a comparison with Stripe came to: kept with the run, mailed to operators, and read on the dashboard."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -18,6 +18,13 @@ SHOWN = 200
 
 NAMED = 50
 """So many that wait, or could not be asked for, are named."""
+
+
+CARRIED = 1000
+"""So many that wait are kept for the next run, oldest first; when more do, it begins where this one began."""
+
+TOO_LONG = timedelta(hours=23)
+"""Who waits for so long waits for something that does not come; the daily run tells of it on the second day."""
 
 
 class Total(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +72,15 @@ class Aside(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
+class Again(msgspec.Struct, frozen=True, kw_only=True):
+    """An object of which nothing could be said: the next run asks for it, whatever it compares."""
+
+    kind: str
+    object_id: str
+    since: datetime
+    """Stripe's time of the run that wanted to look at it first."""
+
+
 class Events(msgspec.Struct, kw_only=True):
     """What Stripe's list of events had that the inbox had not."""
 
@@ -73,6 +89,14 @@ class Events(msgspec.Struct, kw_only=True):
     put: int = 0
     """Of the missed ones, those that were put into the inbox."""
     by_type: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    unread: int = 0
+    """Of the missed ones, those that could not be read as events: the next run does not begin behind them."""
+    dead: int = 0
+    """Those that lie in the inbox, given up."""
+    late: int = 0
+    """Of the missed ones that were not put in, those that happened more than a day ago: they should have come."""
+    since: datetime | None = None
+    """From when on they were asked for; None: not at all."""
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -81,6 +105,8 @@ class Report(msgspec.Struct, kw_only=True):
     run: int
     account: str
     livemode: bool
+    stripe_id: str | None = None
+    """Whose key it was; None when the key may not read that, and nobody can tell one account from another."""
     asked_by: str
     since: datetime
     until: datetime
@@ -107,6 +133,10 @@ class Report(msgspec.Struct, kw_only=True):
     differences: list[Told] = msgspec.field(default_factory=list[Told])
     waiting: int = 0
     waits: list[Aside] = msgspec.field(default_factory=list[Aside])
+    overdue: int = 0
+    """Of those that wait, the ones that do so since the day before, or longer."""
+    again: list[Again] = msgspec.field(default_factory=list[Again])
+    """All that wait or were skipped."""
     skipped: int = 0
     """Objects that could not be asked for or read: the next run does not begin behind them."""
     skips: list[Aside] = msgspec.field(default_factory=list[Aside])
@@ -130,8 +160,12 @@ class Report(msgspec.Struct, kw_only=True):
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing remains to be done; what waits for its webhook is no difference yet."""
-        return not self.left and not self.skipped
+        """Whether nothing remains to be done; what waits for its webhook is no difference yet, for a day.
+
+        A dry run mends nothing, so all that it found remains.
+        """
+        remains = self.found if self.dry_run else self.left
+        return not (remains or self.skipped or self.overdue or self.events.unread or self.events.late)
 
     def add(self, found: Iterable[Found], dismissed: Iterable[tuple[str, str, str, str]] = ()) -> None:
         """Count differences; those that somebody has dismissed with these values apart."""
@@ -146,17 +180,28 @@ class Report(msgspec.Struct, kw_only=True):
             if len(self.differences) < SHOWN:
                 self.differences.append(_told(one))
 
-    def wait(self, kind: str, object_id: str, why: str) -> None:
-        """An event about this object is on its way."""
+    def wait(self, kind: str, object_id: str, why: str, *, since: datetime, now: datetime) -> None:
+        """An event about this object is on its way, since then by Stripe's clock."""
+        late = now - since >= TOO_LONG
         self.waiting += 1
-        if len(self.waits) < NAMED:
-            self.waits.append(Aside(kind=kind, object_id=object_id, why=why))
+        self.overdue += late
+        self.again.append(Again(kind=kind, object_id=object_id, since=since))
+        self.waits.insert(0 if late else len(self.waits), Aside(kind=kind, object_id=object_id, why=why))
+        del self.waits[NAMED:]
 
-    def skip(self, kind: str, object_id: str, why: str) -> None:
-        """This object could not be compared."""
+    def skip(self, kind: str, object_id: str, why: str, *, since: datetime) -> None:
+        """This object could not be compared, since then by Stripe's clock."""
         self.skipped += 1
+        self.again.append(Again(kind=kind, object_id=object_id, since=since))
         if len(self.skips) < NAMED:
             self.skips.append(Aside(kind=kind, object_id=object_id, why=why))
+
+    def carry(self) -> bool:
+        """Leave to the next run as many as it can take. False when they are not all: it must find them by itself."""
+        self.again.sort(key=lambda one: one.since)
+        whole = len(self.again) <= CARRIED
+        del self.again[CARRIED:]
+        return whole
 
     def json(self) -> dict[str, Any]:
         """As it is kept in the run's row and printed for machines."""
@@ -182,12 +227,17 @@ def _told(one: Found) -> Told:
     )
 
 
+SIGNS = {"fees": -1, "payouts": 0}
+"""Fees are told as what they cost; a payout only moves to the bank what is counted already."""
+
+
 def by_currency(totals: Iterable[Total]) -> list[tuple[str, int, int]]:
-    """Of each currency what all that moved comes to, here and at Stripe."""
+    """Of each currency what came in less what went back and what Stripe kept, here and at Stripe; no payouts."""
     sums: dict[str, tuple[int, int]] = {}
     for one in totals:
+        sign = SIGNS.get(one.money, 1)
         here, there = sums.get(one.currency, (0, 0))
-        sums[one.currency] = (here + one.here, there + one.there)
+        sums[one.currency] = (here + sign * one.here, there + sign * one.there)
     return [(currency, here, there) for currency, (here, there) in sorted(sums.items())]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+import msgspec
 import structlog
 
 from db import reconciliation as rows
@@ -15,17 +16,18 @@ from db.reconciliation import NewRun
 from db.states import DifferenceClass
 from jobs.reconciliation import looking, report
 from jobs.reconciliation.fees import fill
-from jobs.reconciliation.found import Stripe
-from jobs.reconciliation.lists import EVENTS_KEPT, newest
+from jobs.reconciliation.found import Difference, Stripe, Suspect
+from jobs.reconciliation.lists import EVENTS_KEPT, newest, on_behalf, present
 from jobs.reconciliation.looking import Progress, Run, Span, silent
-from jobs.reconciliation.money import WAITS, Compared, Totals, compare_money
+from jobs.reconciliation.money import Compared, Totals, compare_money, paid_twice
 from jobs.reconciliation.open_sets import compare_states
 from jobs.reconciliation.replay import replay
 from jobs.reconciliation.report import Report
 from worker.deps import Deps
 from worker.errors import Held, Refused, Unconfigured
 from worker.failures import describe
-from worker.ports import StripeApi
+from worker.ports import Dated, StripeApi
+from worker.settings import StripeMode
 
 log = structlog.get_logger()
 
@@ -66,6 +68,11 @@ class Counted:
         self._stripe = stripe
         self.requests = 0
 
+    @property
+    def told_at(self) -> datetime | None:
+        """As the port says."""
+        return self._stripe.told_at if isinstance(self._stripe, Dated) else None
+
     async def retrieve(self, path: str, **params: Any) -> dict[str, Any]:
         """As the port says."""
         self.requests += 1
@@ -84,17 +91,14 @@ class Counted:
         return await self._stripe.act(method, path, idempotency_key=idempotency_key, **params)
 
 
-def _now(d: Deps, stripe: Stripe) -> datetime:
-    """Stripe's present: its newest event, or our clock where that is further on."""
-    return max(stripe.as_of, (d.business or d.clock).now())
-
-
-async def span(d: Deps, stripe: Stripe, since: datetime | None, until: datetime | None) -> Span:
+async def span(
+    d: Deps, stripe: Stripe, since: datetime | None, until: datetime | None, whose: str | None = None
+) -> Span:
     """From where to where. By default since the last complete run, with an overlap. Raises Refused for an empty one."""
     async with d.tx() as tx:
-        cursor = await rows.cursor(tx.conn, stripe.account, livemode=stripe.livemode)
+        cursor = await rows.cursor(tx.conn, stripe.account, livemode=stripe.livemode, whose=whose)
         oldest = await rows.oldest(tx.conn, stripe.account, livemode=stripe.livemode)
-    kept = _now(d, stripe) - EVENTS_KEPT + MARGIN
+    kept = present(d, stripe) - EVENTS_KEPT + MARGIN
     first = min(stripe.as_of - FIRST, oldest or stripe.as_of)
     begin, end = since, min(until or stripe.as_of, stripe.as_of)
     if begin is None:
@@ -117,27 +121,29 @@ async def reconcile(
     told: Progress = silent,
     account: str = "",
     why: str | None = None,
+    account_changed: bool = False,
     patience: timedelta = PATIENCE,
 ) -> Report:
     """Compare, write down what differs, mend what is of the classes `repairs`, and tell operators.
 
     Any number of workers and operators may call it; one run of an account goes on at a time. A run that is killed
-    anywhere is simply made again. Raises Held while another one goes on, Unconfigured without a key, NotBegun for an
-    empty span, Refused when Stripe does not let us read something, and TryLater when it is away.
+    anywhere is simply made again. `account_changed`: the key of another account than before is right. Raises Held
+    while another one goes on, Unconfigured without a key, NotBegun for an empty span or a wrong key, Refused when
+    Stripe does not let us read something, and TryLater when it is away.
     """
     clock = asyncio.get_running_loop().time
     counted, began = Counted(d.stripe), clock()
     # Looks go on at once, and each transaction of a job would wait for the others at its lease. The run's own row
     # keeps a second one away instead, and what a look commits may be committed twice.
     d = replace(d, stripe=counted, lease=None)
-    stripe, compared = await _begin(d, account, since, until)
-    new = NewRun(account, stripe.livemode, asked_by, compared.since, compared.until, repairs, dry_run)
+    stripe, compared, whose = await _begin(d, account, since, until, account_changed=account_changed)
+    new = NewRun(account, stripe.livemode, asked_by, compared.since, compared.until, repairs, dry_run, whose)
     async with d.tx() as tx:
         number = await rows.begin(tx.conn, new, tx.now)
         if number is None:
             raise Held(f"another comparison with Stripe goes on{f' of {account}' if account else ''}", after=BUSY)
-        if repairs and not dry_run:
-            details = {"run": number, "repairs": sorted(repairs), "account": account}
+        if (repairs or account_changed) and not dry_run:
+            details = {"run": number, "repairs": sorted(repairs), "account": account, "stripe_id": whose}
             await write_audit(
                 tx.conn, Actor(asked_by, why), "reconciliation.run", str(number), now=tx.now, details=details
             )
@@ -154,14 +160,50 @@ async def reconcile(
     return run.report
 
 
-async def _begin(d: Deps, account: str, since: datetime | None, until: datetime | None) -> tuple[Stripe, Span]:
+async def _begin(
+    d: Deps, account: str, since: datetime | None, until: datetime | None, *, account_changed: bool
+) -> tuple[Stripe, Span, str | None]:
     try:
         stripe = await newest(d, account)
-        return stripe, await span(d, stripe, since, until)
+        _right_mode(d, stripe)
+        whose = await _right_account(d, stripe, changed=account_changed)
+        return stripe, await span(d, stripe, since, until, whose), whose
     except Unconfigured:
         raise
     except Refused as error:
         raise NotBegun(error.reason) from error
+
+
+def _right_mode(d: Deps, stripe: Stripe) -> None:
+    """Raises Refused for a key of the other mode: its customers and payments are none of these books'."""
+    wanted, found = d.settings.stripe_mode, StripeMode.LIVE if stripe.livemode else StripeMode.TEST
+    if wanted not in {found, StripeMode.ANY}:
+        raise Refused(
+            f"STRIPE_SECRET_KEY is a key of {found} mode, but STRIPE_MODE is {wanted}: nothing was compared. "
+            "Give the key of that mode, or set STRIPE_MODE=any where these books keep both"
+        )
+
+
+async def _right_account(d: Deps, stripe: Stripe, *, changed: bool) -> str | None:
+    """Whose key it is; None for a restricted one that may not read that. Raises Refused for another account's.
+
+    Of two accounts everything differs: a repair would fill the books with the payments of a stranger.
+    """
+    try:
+        found: str = (await d.stripe.retrieve("account", **on_behalf(stripe.account)))["id"]
+    except Unconfigured:
+        raise
+    except Refused:
+        return None
+    async with d.tx() as tx:
+        known = await rows.whose(tx.conn, stripe.account, livemode=stripe.livemode)
+    if known not in {None, found} and not changed:
+        raise Refused(
+            f"STRIPE_SECRET_KEY is a key of {found}, but these books were compared with {known}: nothing was compared. "
+            "Give the key of that account; if it is another one from now on: "
+            "billing reconcile --account-changed --why '…'"
+        )
+    return found
 
 
 def _report(number: int, new: NewRun) -> Report:
@@ -169,6 +211,7 @@ def _report(number: int, new: NewRun) -> Report:
         run=number,
         account=new.account,
         livemode=bool(new.livemode),
+        stripe_id=new.stripe_id,
         asked_by=new.asked_by,
         since=new.since,
         until=new.until,
@@ -228,7 +271,9 @@ async def _compare(run: Run) -> None:
     d, stripe, compared = run.d, run.stripe, run.span
     async with d.tx() as tx:
         run.earlier = await rows.open_differences(tx.conn, stripe.account, livemode=stripe.livemode)
+        left = await rows.left(tx.conn, stripe.account, livemode=stripe.livemode)
         items = await rows.subscriptions_of(tx.conn, [name for kind, name, _, _ in run.earlier if kind == ITEM])
+    run.left = {Suspect(one.kind, one.object_id): one.since for one in msgspec.convert(left, list[report.Again])}
     async with _timed(run, "events"):
         await _events(run)
     async with _timed(run, "money"):
@@ -238,8 +283,8 @@ async def _compare(run: Run) -> None:
     run.report.compared |= states.counted
     again = {one for address in run.earlier if (one := looking.asked_by(address, items)) is not None}
     async with _timed(run, "looking"):
-        await looking.look_at(run, sorted(money.suspects | states.suspects | again))
-    await looking.keep_duplicates(run, money.duplicates)
+        await looking.look_at(run, sorted(money.suspects | states.suspects | again | run.left.keys()))
+    await looking.keep_duplicates(run, [*money.duplicates, *await _paid_twice(run, money)])
     await looking.settle(run, items)
     if not run.report.dry_run:  # a payment that is told its fee is derived anew, which hides what was wrong
         run.report.fees = await fill(d, stripe)
@@ -247,27 +292,27 @@ async def _compare(run: Run) -> None:
 
 async def _money(run: Run) -> Compared:
     """What moved at Stripe. A fee that payments were not told yet is no difference: they are told at the end."""
-    d, stripe, begin, end = run.d, run.stripe, run.span.since, _end(run)
-    money = await compare_money(d, _present(run), begin, end)
-    async with d.tx() as tx:
-        learned = await rows.untold_fees(
-            tx.conn, stripe.account, livemode=stripe.livemode, since=begin - WAITS, until=end - WAITS
-        )
-    for currency, fees in learned.items():
-        money.totals[currency]["fees"]["here"] += fees
+    money = await compare_money(run.d, _present(run), run.span.since, _end(run), dry_run=run.report.dry_run)
     run.report.totals = _totals(money.totals)
     run.report.money = dict(money.counted)
     run.report.compared["balance_transaction"] = money.counted["listed"]
     return money
 
 
+async def _paid_twice(run: Run, money: Compared) -> list[Difference]:
+    """Invoices that are paid too often even after each of their payments was looked at."""
+    open_ = [one for one in run.seen if run.report.dry_run or one[2] not in run.repairs]
+    before = {name for kind, name, class_, _ in run.earlier if (kind, class_) == ("invoice", DifferenceClass.DUPLICATE)}
+    unsettled = {part for _, name, _, _ in open_ for part in name.split(" ")}
+    return await paid_twice(run.d, money, decided=run.decided, unsettled=unsettled, before=before)
+
+
 def _end(run: Run) -> datetime:
     """Until when money is compared: to the present, where nobody asked for less.
 
-    By Stripe's clock, or ours where that is further on: on a quiet account the newest event may be days old.
+    By Stripe's clock: on a quiet account the newest event may be days old.
     """
-    present = _now(run.d, run.stripe)
-    return present if run.span.until >= run.stripe.as_of else run.span.until
+    return present(run.d, run.stripe) if run.span.until >= run.stripe.as_of else run.span.until
 
 
 def _present(run: Run) -> Stripe:
@@ -284,7 +329,7 @@ def _totals(found: Totals) -> list[report.Total]:
 
 async def _events(run: Run) -> None:
     """Events that Stripe has and our inbox has not: when missing things are mended, they are applied first."""
-    if run.span.events_since >= _now(run.d, run.stripe):
+    if run.span.events_since >= present(run.d, run.stripe):
         return
     put = DifferenceClass.MISSING_HERE in run.repairs and not run.report.dry_run
 
@@ -292,7 +337,16 @@ async def _events(run: Run) -> None:
         run.told("events", done, None)
 
     found = await replay(run.d, run.stripe, run.span.events_since, dry_run=not put, told=told)
-    run.report.events = report.Events(seen=found.seen, missed=found.missed, put=found.put, by_type=dict(found.by_type))
+    run.report.events = report.Events(
+        seen=found.seen,
+        missed=found.missed,
+        put=found.put,
+        by_type=dict(found.by_type),
+        unread=found.unread,
+        dead=found.dead,
+        late=0 if put else found.late,
+        since=run.span.events_since,
+    )
     if found.put:
         await _applied(run)
 
@@ -317,7 +371,8 @@ async def _applied(run: Run) -> None:
 async def _finish(run: Run) -> None:
     """The next run begins where this one ends, if nothing was left out; operators are told."""
     done = run.report
-    done.advances = run.span.advances and not run.report.dry_run and not done.skipped
+    whole = done.carry() and not (done.skipped or done.events.unread or done.events.late)
+    done.advances = run.span.advances and not run.report.dry_run and whole
     async with run.d.tx() as tx:
         done.finished_at = tx.now
         await rows.finish(tx.conn, done.run, done.json(), advances=done.advances, now=tx.now)

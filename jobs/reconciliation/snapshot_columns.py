@@ -1,6 +1,7 @@
 """Which changes that a fresh look makes in our books are differences to Stripe's, and of what class."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
@@ -18,31 +19,35 @@ _EVERYWHERE = {
     "currency": DifferenceClass.CURRENCY,
     "status": _STATUS,
     "deleted_at": _STATUS,
-    "livemode": _STATUS,
-    "stripe_account": _STATUS,
     "stripe_created_at": _PERIOD,
 }
+_WHOSE = {"stripe_customer_id": _STATUS}
+_OF_CHARGE = {"stripe_charge_id": _STATUS}
 _BOOKED = dict.fromkeys(("stripe_fee_cents", "net_amount_cents", "settlement_currency"), _FEE)
 
 COLUMNS: Mapping[str, Mapping[str, DifferenceClass]] = {
     "charges": {
         **_EVERYWHERE,
+        **_WHOSE,
         **_BOOKED,
         "captured": _STATUS,
         "refunded": _REFUND,
         "amount_refunded_cents": _REFUND,
         **dict.fromkeys(("amount_cents", "amount_captured_cents"), _AMOUNT),
     },
-    "refunds": {**_EVERYWHERE, "amount_cents": _AMOUNT},
-    "disputes": {**_EVERYWHERE, "amount_cents": _AMOUNT, "evidence_due_by": _PERIOD},
+    "refunds": {**_EVERYWHERE, **_OF_CHARGE, "amount_cents": _AMOUNT},
+    "disputes": {**_EVERYWHERE, **_OF_CHARGE, "amount_cents": _AMOUNT, "evidence_due_by": _PERIOD},
     "payouts": {**_EVERYWHERE, "amount_cents": _AMOUNT, "arrival_date": _PERIOD},
     "payment_intents": {
         **_EVERYWHERE,
+        **_WHOSE,
         **dict.fromkeys(("amount_cents", "amount_received_cents", "amount_capturable_cents"), _AMOUNT),
         "canceled_at": _PERIOD,
     },
     "invoices": {
         **_EVERYWHERE,
+        "stripe_subscription_id": _STATUS,
+        **_WHOSE,
         **dict.fromkeys(
             (
                 "subtotal_cents",
@@ -83,6 +88,8 @@ COLUMNS: Mapping[str, Mapping[str, DifferenceClass]] = {
     },
     "credit_notes": {
         **_EVERYWHERE,
+        "stripe_invoice_id": _STATUS,
+        **_WHOSE,
         **dict.fromkeys(
             ("amount_cents", "subtotal_cents", "tax_cents", "discount_cents", "total_cents", "out_of_band_cents"),
             _AMOUNT,
@@ -91,6 +98,7 @@ COLUMNS: Mapping[str, Mapping[str, DifferenceClass]] = {
     },
     "subscriptions": {
         **_EVERYWHERE,
+        **_WHOSE,
         **dict.fromkeys(("quantity", "mrr_cents", "items"), _AMOUNT),
         **dict.fromkeys(("stripe_price_id", "cancel_at_period_end", "pause_behavior"), _STATUS),
         **dict.fromkeys(
@@ -120,6 +128,7 @@ COLUMNS: Mapping[str, Mapping[str, DifferenceClass]] = {
     },
     "payment_history": {
         "currency": DifferenceClass.CURRENCY,
+        **_WHOSE,
         **_BOOKED,
         **dict.fromkeys(("status", "captured", "dispute_status", "livemode", "stripe_account"), _STATUS),
         "stripe_invoice_id": _STATUS,
@@ -128,11 +137,14 @@ COLUMNS: Mapping[str, Mapping[str, DifferenceClass]] = {
         "created_at": _PERIOD,
     },
 }
-"""By table: the columns of money, state and period, each with its class. All others are mended along, silently.
+"""By table: the columns of money, state and period, each with its class. All others are mended along with these only.
 
-Not among them is what Stripe's webhooks do not tell: that a charge is `disputed`, when a bank took the money of a
-dispute, and whether an invoice was paid out of band.
+Mode and account of a copy are not among them: a row of others is left alone. Nor is what Stripe's webhooks do not tell:
+that a charge is `disputed`, when a bank took the money of a dispute, and whether an invoice was paid out of band.
 """
+
+UNTOLD = frozenset({("charges", "disputed"), ("invoices", "paid_out_of_band")})
+"""Columns of which Stripe's webhooks do not tell: they are put right whenever an object is looked at."""
 
 FILLED_LATER = frozenset({*_BOOKED, "amount_overpaid_cents"})
 """That one of these is not known yet is no difference: balance transactions, or newer shapes, tell it."""
@@ -256,6 +268,12 @@ def differences(before: Held, after: Held) -> list[Difference]:
         else:
             found += changed(table, name, old, new)
     missing |= {one.object_id for one in found if one.kind == "subscription" and one.field == "items"}
+    for (table, key), old in before.copies.items():
+        if table == "invoice_payments" and (table, key) not in after.copies:
+            name, worth = " ".join(str(part) for part in key), text_of(old["amount_paid_cents"])
+            found.append(
+                Difference(NAMES[table], name, DifferenceClass.DUPLICATE, "", worth, None, old.get("currency"))
+            )
     found += _derived("subscription_items", before.items, after.items, missing)
     found += _derived("payment_history", before.payments, after.payments, missing)
     return sorted(found)
@@ -287,3 +305,47 @@ def _derived(
         else:
             currency = row.get("currency")
             yield Difference(NAMES[table], name, DifferenceClass.DUPLICATE, "", amount_of(row), None, currency)
+
+
+_OURS = frozenset({"id", "version", "updated_at"})
+_OPENLY = ("_id", "_cents", "_at", "_code", "status")
+"""How columns end whose values are nobody's personal data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A known value of another column that Stripe's answer changes; what may be personal is not shown."""
+
+    kind: str
+    object: str
+    field: str
+    here: str | None
+    there: str | None
+
+
+def _beside(table: str, name: str, old: Row, new: Row, named: set[tuple[str, str, str]]) -> Iterator[Beside]:
+    for column, here in old.items():
+        there = new.get(column)
+        if here is None or column in _OURS or (table, column) in UNTOLD or same(here, there):
+            continue
+        if (NAMES[table], name, column) in named:
+            continue
+        shown = column.endswith(_OPENLY)
+        yield Beside(NAMES[table], name, column, text_of(here) if shown else None, text_of(there) if shown else None)
+
+
+def beside(before: Held, after: Held, found: Iterable[Difference]) -> list[Beside]:
+    """What else a look changes of what was known; that something was not known yet is no change."""
+    named = {(one.kind, one.object_id, one.field) for one in found}
+    changes: list[Beside] = []
+    for (table, key), old in before.copies.items():
+        new = after.copies.get((table, key))
+        if table in COLUMNS and new is not None and old["version"]:
+            changes += _beside(table, " ".join(str(part) for part in key), old, new, named)
+    for id_, old in before.payments.items():
+        if (new := after.payments.get(id_)) is not None:
+            changes += _beside("payment_history", _name("payment_history", new), old, new, named)
+    for item, old in before.items.items():
+        if (new := after.items.get(item)) is not None:
+            changes += _beside("subscription_items", item, old, new, named)
+    return changes

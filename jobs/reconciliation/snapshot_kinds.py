@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -79,6 +79,10 @@ class Part:
         return StripeEvent(name, self.type, created, stripe.livemode, stripe.account, self.object)
 
 
+Link: TypeAlias = tuple[str, str]
+"""An invoice and what pays it: a payment intent, else a charge or a payment record."""
+
+
 @dataclass(slots=True)
 class Snapshot:
     """What Stripe said: `parts` are read into facts, `follows` are what letters and dunning hear of.
@@ -90,6 +94,13 @@ class Snapshot:
     follows: list[Part] = field(default_factory=list[Part])
     own: dict[Address, Row] = field(default_factory=dict[Address, Row])
     customer: str | None = None
+    links: dict[str, set[Link]] = field(default_factory=dict[str, set[Link]])
+    """By invoice or payment, of which Stripe listed them all: which payment is for which invoice."""
+
+    def too_many(self, here: Iterable[Link]) -> set[Link]:
+        """Of the links `here` those that Stripe does not have. An empty list proves nothing: old ones may lack them."""
+        whole = [(name, listed) for name, listed in self.links.items() if listed]
+        return {link for link in here if any(name in link and link not in listed for name, listed in whole)}
 
     def names(self) -> set[str]:
         """The ids of all objects in it, invoice payments too."""
@@ -127,7 +138,9 @@ async def _charge(ask: Ask, name: str, _: int) -> Snapshot:
 async def _add_links(ask: Ask, found: Snapshot, intent: str) -> None:
     """Which invoice the intent is for: neither of the two shows it."""
     payment = {"type": "payment_intent", "payment_intent": intent}
-    found.parts += [Part("invoice_payment.paid", one) for one in await ask.all("invoice_payments", payment=payment)]
+    links = await ask.all("invoice_payments", payment=payment)
+    found.parts += [Part("invoice_payment.paid", one) for one in links]
+    found.links[intent] = {(invoice, intent) for one in links if (invoice := one.ref("invoice")) is not None}
 
 
 EXPANDED = ["balance_transaction", "refunds", "payment_intent"]
@@ -140,6 +153,7 @@ async def _add_charge(ask: Ask, found: Snapshot, charge: Obj) -> None:
     intent = charge.sub("payment_intent")
     if "status" in intent:
         _add_intent(found, intent)
+    charge = await _booked(ask, charge)
     found.parts.append(Part("charge.updated", charge))
     found.customer = found.customer or charge.ref("customer")
     refunds = [Obj(one.json, "refund") for one in charge.each("refunds")]
@@ -157,6 +171,25 @@ async def _add_charge(ask: Ask, found: Snapshot, charge: Obj) -> None:
             Part("charge.refunded", charge, max((one.number("created") for one in refunds), default=None))
         )
     found.follows.append(Part("charge.updated", charge))
+
+
+async def _booked(ask: Ask, charge: Obj) -> Obj:
+    """The charge with all that Stripe booked of it: it shows one row, and several captures make one each.
+
+    https://docs.stripe.com/payments/multicapture
+    """
+    shown = charge.sub("balance_transaction")
+    several = charge.sub("payment_method_details").sub("card").sub("multicapture").text("status") == "available"
+    alike = shown.text("currency") == charge.text("currency")
+    part = alike and "amount_captured" in charge and shown.integer("amount") != charge.integer("amount_captured")
+    if "fee" not in shown or not (several or part):
+        return charge
+    every = await ask.all("balance_transactions", source=charge.id())
+    rows = [one for one in every if one.text("type") in {"charge", "payment"}]
+    if not rows:
+        return charge
+    sums = {name: sum(one.number(name) for one in rows) for name in ("fee", "net")}
+    return Obj({**charge.json, "balance_transaction": {**shown.json, **sums}}, charge.name)
 
 
 def _add_intent(found: Snapshot, intent: Obj) -> None:
@@ -260,6 +293,9 @@ async def _invoice(ask: Ask, name: str, _: int) -> Snapshot:
     if invoice.complete("payments") is False:
         payments = await ask.all("invoice_payments", invoice=name)
         found.parts += [Part("invoice_payment.paid", one) for one in payments if one.text("status") == "paid"]
+    paid = [one.sub("payment") for one in payments]
+    by = [one.ref("payment_intent") or one.ref("charge") or one.ref("payment_record") for one in paid]
+    found.links[name] = {(name, one) for one in by if one is not None}
     charges: list[Obj] = []
     for payment in payments:
         intent, charge = payment.sub("payment").ref("payment_intent"), payment.sub("payment").ref("charge")

@@ -8,8 +8,7 @@ a repair does are one thing, and a second look finds nothing.
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from db import snapshots, subscriptions
@@ -23,8 +22,9 @@ from jobs.follow import follow
 from jobs.mrr.mend import stage_wanted
 from jobs.reconciliation.found import Difference, Looked, Stripe, Suspect
 from jobs.reconciliation.lists import newest
-from jobs.reconciliation.snapshot_columns import amount_of, differences, lowered
-from jobs.reconciliation.snapshot_kinds import KINDS, Ask, Missing, Snapshot, add_customer
+from jobs.reconciliation.snapshot_columns import Beside, amount_of, beside, differences, lowered
+from jobs.reconciliation.snapshot_guard import Newer, Versions, check, refuse_others
+from jobs.reconciliation.snapshot_kinds import KINDS, Ask, Link, Missing, Snapshot, add_customer
 from jobs.rules.versions import SEEN_AT
 from worker.deps import Deps, Tx
 from worker.errors import Held, Refused
@@ -60,13 +60,8 @@ COPIES = frozenset(
 """Tables whose rows a fresh answer puts right whatever they say; rows shared by customers only follow the rule."""
 
 INTENT = "stripe_payment_intent_id"
-SURE = ("livemode", "stripe_account")
 BOOKED = (INTENT, "stripe_fee_cents", "net_amount_cents", "settlement_currency")
 """Columns that only grow as events come in, but that a fresh answer knows better."""
-
-
-class _Newer(Exception):  # noqa: N818 - a fact about our row
-    """The books have been told of something that happened after Stripe was asked for its newest event."""
 
 
 class _Undone(Exception):  # noqa: N818 - how a transaction is left without a trace
@@ -85,6 +80,8 @@ class _Order:
     repairs: frozenset[DifferenceClass]
     dry_run: bool
     run_id: int | None
+    known: Versions = field(default_factory=Versions)
+    """Rows as they were seen here before Stripe was asked: what they tell, the answer knows too."""
 
     @property
     def name(self) -> str:
@@ -124,10 +121,10 @@ async def look(
             found = found or await _ask(d, Ask(d, stripe.account), stripe, suspect)
             return await _compare(d, stripe, order, found)
         except Missing:
-            return await _absent(d, suspect)
+            return await _absent(d, stripe, suspect)
         except Held:
             continue  # the answer stays as good as it was
-        except _Newer as error:
+        except Newer as error:
             why, found = str(error), None
             stripe = await newest(d, stripe.account)
     return Looked(suspect, waits=why)
@@ -144,12 +141,13 @@ async def _ask(d: Deps, ask: Ask, stripe: Stripe, suspect: Suspect) -> Snapshot:
     return found
 
 
-async def _absent(d: Deps, suspect: Suspect) -> Looked:
+async def _absent(d: Deps, stripe: Stripe, suspect: Suspect) -> Looked:
     """Stripe does not have it. That is never mended by itself: a wrong key would empty the books."""
     async with d.tx() as tx:
         row = await snapshots.here(tx.conn, KINDS[suspect.kind].table, suspect.object_id)
         if row is None or row.get("deleted_at") is not None:
             return Looked(suspect)
+        refuse_others(stripe, suspect.kind, suspect.object_id, row)
         customer = row.get("stripe_customer_id")
         waiting = await snapshots.pending(tx.conn, customer=customer, objects=[suspect.object_id])
     if waiting is not None:
@@ -181,6 +179,8 @@ class _Look:
     found: Snapshot
     entry: Entry
     subscriptions: list[str] = field(default_factory=list[str])
+    links: set[Link] = field(default_factory=set[Link])
+    """Payments that the books join to invoices, and Stripe does not."""
 
     @property
     def as_of(self) -> int:
@@ -189,7 +189,8 @@ class _Look:
 
     async def held(self) -> snapshots.Held:
         """How the books stand at this point of the transaction."""
-        addresses = {fact.address for fact in self.entry.facts if fact.table in COPIES}
+        addresses: set[Address] = {fact.address for fact in self.entry.facts if fact.table in COPIES}
+        addresses |= {("invoice_payments", link) for link in self.links}
         return await snapshots.read(
             self.tx.conn, addresses, payments=self.entry.payments, subscriptions=self.subscriptions
         )
@@ -198,46 +199,43 @@ class _Look:
 async def _compare(d: Deps, stripe: Stripe, order: _Order, found: Snapshot) -> Looked:
     try:
         async with d.tx() as tx:
-            return _kept(order, await _enter(tx, stripe, order, found))
+            return await _enter(tx, stripe, order, found)
     except _Undone as undone:
         return undone.looked
 
 
-def _kept(order: _Order, looked: Looked) -> Looked:
-    """Raises _Undone when nothing of it may be committed."""
-    if looked.waits is not None or not order.mends(looked.differences):
-        raise _Undone(looked)
-    return looked
-
-
 async def _enter(tx: Tx, stripe: Stripe, order: _Order, found: Snapshot) -> Looked:
-    """Tell the books, and see what that changes. Raises Held, _Newer."""
+    """Tell the books, and see what that changes. Raises Held, Newer, and _Undone when nothing may be committed."""
     suspect = order.suspect
     facts = found.facts(stripe, order.name)
     entry = Entry(order.name, facts)
     entry.payments |= await snapshots.payments_of(tx.conn, [suspect.object_id])
-    entry.ids |= entry.payments
+    links = found.too_many(await snapshots.links(tx.conn, found.links))
+    entry.payments |= {payment for _, payment in links}
+    entry.ids |= entry.payments | {invoice for invoice, _ in links}
     if not await hold(tx.conn, [entry]):
         raise Held(f"another worker is at {suspect.kind} {suspect.object_id}")
     names = sorted({fact.key[0] for fact in facts if fact.table == "subscriptions"})
-    one = _Look(tx, stripe, order, found, entry, names)
+    one = _Look(tx, stripe, order, found, entry, names, links)
     before = await one.held()
     over = {address for address, row in before.copies.items() if row.get("status") == "canceled"}
     entry.facts = [fact for fact in facts if fact.address not in over or fact.version[1:2] == (one.as_of,)]
     await _prepare(one, before.copies)
+    await snapshots.unlink(tx.conn, links)
     wanted = await enter(tx, [entry])
     more = await _derive(one)
     after = await one.held()
-    told = await _told(tx, differences(before, after))
+    found_all = differences(before, after)
+    told, others = await _told(tx, found_all), beside(before, after, found_all)
     if told and (why := await _waits(one)) is not None:
-        return Looked(suspect, waits=why)
-    if not order.mends(told):
-        return Looked(suspect, told)
+        raise _Undone(Looked(suspect, waits=why))
+    if not order.mends(told) or (others and not told):
+        raise _Undone(Looked(suspect, told))
     await stage_wanted(tx, wanted, [entry])
     await stage_wanted(tx, more, [entry])
     await _follow(one, told)
     if told:
-        await _audit(one, told)
+        await _audit(one, told, others)
     return Looked(suspect, told, mended=bool(told))
 
 
@@ -252,19 +250,16 @@ async def _prepare(one: _Look, copies: Mapping[Address, Row]) -> None:
     """Let the answer win over copies that are not newer than it, whatever was done to them.
 
     An event's version may outrank the answer's within one second, or by a state that nothing leaves; and some columns
-    only grow. Yet the answer was given after all of that. What earlier events told of rows that are gone is told again.
+    only grow. Yet the answer was given after all of that, which is checked first. What earlier events told of rows that
+    are gone is told again.
     """
+    check(one.stripe, one.entry.facts, copies, one.links, one.order.known)
     sticky: dict[Address, Row] = {}
     newer: dict[Address, Fact] = {}
     for fact in one.entry.facts:
         if fact.table not in COPIES:
             continue
         row = copies.get(fact.address)
-        if row is not None and row["version"] and row["version"][SEEN_AT] > one.as_of:
-            seen = datetime.fromtimestamp(row["version"][SEEN_AT], UTC)
-            raise _Newer(
-                f"{fact.table} {fact.key[0]} was seen as of {seen:%Y-%m-%d %H:%M:%S}, after all that Stripe lists"
-            )
         if row is None or not fact.version or fact.version[SEEN_AT] != one.as_of:
             continue
         newer[fact.address] = fact
@@ -283,7 +278,7 @@ async def _prepare(one: _Look, copies: Mapping[Address, Row]) -> None:
 def _wrong(fact: Fact, row: Row) -> Row:
     """The columns that only grow as events come in, but that the answer knows better; as they must be."""
     told = fact.sticky
-    columns = (*SURE, *(BOOKED if fact.table == "charges" else ()))
+    columns = BOOKED if fact.table == "charges" else ()
     wrong = {name: told[name] for name in columns if name in told and told[name] != row[name]}
     overpaid = "amount_overpaid_cents"
     if told.get(overpaid) is not None and told[overpaid] != row[overpaid]:
@@ -351,7 +346,7 @@ async def _follow(one: _Look, told: Sequence[Difference]) -> None:
         await snapshots.date_letters(one.tx.conn, refunds)
 
 
-async def _audit(one: _Look, told: Sequence[Difference]) -> None:
+async def _audit(one: _Look, told: Sequence[Difference], others: Sequence[Beside]) -> None:
     details: dict[str, Any] = {
         "run": one.order.run_id,
         "differences": [
@@ -366,5 +361,7 @@ async def _audit(one: _Look, told: Sequence[Difference]) -> None:
             for each in told[:AUDITED]
         ],
     }
+    if others:
+        details["beside"] = [asdict(each) for each in others[:AUDITED]]
     target = f"{one.order.suspect.kind} {one.order.suspect.object_id}"
     await write_audit(one.tx.conn, Actor(WHO), "reconciliation.repair", target, now=one.tx.now, details=details)

@@ -10,11 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -29,6 +29,7 @@ from intake import server, webhook
 from intake.app import Door, build_app
 from intake.signature import sign
 from intake.webhook import Webhook
+from tests.bench.sending import Accepted, send
 from worker.clock import SystemClock
 from worker.embedded import POSTGRES_BIN, EmbeddedPostgres
 from worker.settings import Settings
@@ -162,58 +163,7 @@ def requests(count: int, round_: int) -> list[bytes]:
     return made
 
 
-class Sender(asyncio.Protocol):
-    """One connection: the next request goes out when the answer to the last has come."""
-
-    def __init__(self, source: Iterator[bytes], done: Callable[[], None]) -> None:
-        self.source = source
-        self.done = done
-        self.transport: asyncio.Transport | None = None
-        self.answer = b""
-        self.bad = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def go(self) -> None:
-        assert self.transport is not None
-        request = next(self.source, None)
-        if request is None:
-            self.done()
-        else:
-            self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        self.answer += data
-        if self.answer.endswith(b"}"):
-            self.bad += not (self.answer.startswith(b"HTTP/1.1 200") and self.answer.endswith(b'"duplicate":false}'))
-            self.answer = b""
-            self.go()
-
-
-async def send(port: int, count: int, round_: int) -> None:
-    """Send `count` requests over all connections, and print how long it took."""
-    loop = asyncio.get_running_loop()
-    source = iter(requests(count, round_))
-    finished = asyncio.Event()
-    left = CONNECTIONS
-
-    def done() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            finished.set()
-
-    senders: list[Sender] = []
-    for _ in range(CONNECTIONS):
-        _transport, sender = await loop.create_connection(lambda: Sender(source, done), "127.0.0.1", port)
-        senders.append(sender)
-    start = time.perf_counter()
-    for sender in senders:
-        sender.go()
-    await finished.wait()
-    seconds = time.perf_counter() - start
-    say(json.dumps({"seconds": seconds, "bad": sum(sender.bad for sender in senders)}))
+ACCEPTED = Accepted(b"HTTP/1.1 200", b'"duplicate":false}')
 
 
 def serve(url: str, *, durable: bool, writers: int) -> int:
@@ -398,6 +348,6 @@ if __name__ == "__main__":
     if given.role == "serve":
         sys.exit(serve(given.url, durable=given.durable, writers=given.writers))
     elif given.role == "send":
-        uvloop.run(send(given.port, given.count, given.round))
+        say(uvloop.run(send(given.port, iter(requests(given.count, given.round)), CONNECTIONS, ACCEPTED)))
     else:
         main(given.rounds, given.count, given.writers)

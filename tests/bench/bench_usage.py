@@ -7,10 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -26,6 +23,7 @@ from intake import server
 from intake.app import build_app
 from tests.bench import bench_intake
 from tests.bench.bench_intake import CONNECTIONS, SECRET, Silent, cpu, say
+from tests.bench.sending import Accepted, send
 from worker.clock import SystemClock
 from worker.embedded import EmbeddedPostgres
 from worker.settings import Settings
@@ -58,55 +56,7 @@ def reports(count: int, round_: int, keys: list[str], rows: int) -> list[bytes]:
     return made
 
 
-class Sender(asyncio.Protocol):
-    """One connection: the next report goes out when the answer to the last has come."""
-
-    def __init__(self, source: Iterator[bytes], done: Callable[[], None]) -> None:
-        self.source, self.done = source, done
-        self.transport: asyncio.Transport | None = None
-        self.answer = b""
-        self.bad = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def go(self) -> None:
-        assert self.transport is not None
-        request = next(self.source, None)
-        if request is None:
-            self.done()
-        else:
-            self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        self.answer += data
-        if self.answer.endswith(b"}"):
-            self.bad += not (self.answer.startswith(b"HTTP/1.1 202") and self.answer.endswith(b'"duplicates":0}'))
-            self.answer = b""
-            self.go()
-
-
-async def send(port: int, requests: list[bytes], connections: int) -> None:
-    """Send all over so many connections, and print how long it took."""
-    loop = asyncio.get_running_loop()
-    source = iter(requests)
-    finished = asyncio.Event()
-    left = connections
-
-    def done() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            finished.set()
-
-    senders = [
-        (await loop.create_connection(lambda: Sender(source, done), "127.0.0.1", port))[1] for _ in range(connections)
-    ]
-    start = time.perf_counter()
-    for sender in senders:
-        sender.go()
-    await finished.wait()
-    say(json.dumps({"seconds": time.perf_counter() - start, "bad": sum(sender.bad for sender in senders)}))
+ACCEPTED = Accepted(b"HTTP/1.1 202", b'"duplicates":0}')
 
 
 def drive(postgres: psutil.Process, app: psutil.Process, words: list[str], count: int) -> bench_intake.Result:
@@ -221,6 +171,6 @@ if __name__ == "__main__":
         sys.exit(serve(given.url))
     elif given.role == "send":
         made = reports(given.count, given.round, given.keys.split(","), given.rows)
-        uvloop.run(send(given.port, made, CONNECTIONS if given.rows == 1 else 4))
+        say(uvloop.run(send(given.port, iter(made), CONNECTIONS if given.rows == 1 else 4, ACCEPTED)))
     else:
         main(given.rounds, given.count, given.large)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import stripe
@@ -57,6 +57,26 @@ async def test_an_object_comes_as_plain_json(stand: tuple[Stand, StripeSdk]) -> 
     assert answer == COUPON
     assert server.asked[0].startswith("GET /v1/coupons/VIP?expand[0]=applies_to HTTP")
     assert "stripe-version: 2026-09-30.endive" in server.asked[0].lower()
+
+
+async def test_the_newest_date_of_an_answer_is_stripes_present(stand: tuple[Stand, StripeSdk]) -> None:
+    server, api = stand
+    await api.retrieve("coupons/VIP")
+    assert api.told_at is None
+    newest = datetime(2026, 11, 21, 17, 0, 7, tzinfo=UTC)
+    for date in (
+        "Sat, 21 Nov 2026 17:00:07 GMT",
+        "Sat, 21 Nov 2026 17:00:06 GMT",
+        "no date",
+        "Sat, 21 Nov 2026 16:00:00",
+    ):
+        server.headers = {"Date": date}
+        await api.retrieve("coupons/VIP")
+        assert api.told_at == newest
+    server.status, server.headers = 404, {"Date": "Sat, 21 Nov 2026 18:00:08 +0100", "Stripe-Should-Retry": "false"}
+    with pytest.raises(Refused):
+        await api.retrieve("coupons/VIP")
+    assert api.told_at == newest + timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(

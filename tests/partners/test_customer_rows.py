@@ -1,8 +1,6 @@
 """Contracts that the customer's own tools wrote, with its columns and words alone, are invoiced as they stand."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +10,14 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from typer.testing import CliRunner, Result
 
 from db import contracts as table
 from db import quotas, tokens
 from db.contract_synonyms import SYNONYMS, WORDS, check, ours
-from intake.cli import build
 from jobs.partners.contracts import read
-from tests.conftest import MovedClock
-from tests.partners.run_kit import Firm, at
+from tests.partners.conftest import NOW, Typed
+from tests.partners.run_kit import Firm
 
-Typed = Callable[..., Awaitable[Result]]
-NOW = at("2026-11-02 12:00")
 COLUMNS = (
     *("api_key_prefix", "company", "pricing_model", "monthly_flat_fee_cents", "per_deed_price_cents"),
     *("per_1000_requests_cents", "billing_cycle", "payment_terms", "payment_method", "monthly_request_limit"),
@@ -49,30 +43,6 @@ ROW: dict[str, Any] = {
     "notes": "signed by Ada",
 }
 """As its tools write it: prices of all models filled, and 0 where there is no limit."""
-
-
-@pytest.fixture
-def firm(engine: AsyncEngine, clock: MovedClock, tmp_path: Path) -> Firm:
-    clock.time = NOW
-    return Firm(engine, clock, tmp_path)
-
-
-@pytest.fixture
-def typed(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Typed:
-    """Type a command; the business's time is 2 November 2026."""
-    moved = tmp_path / "clock"
-    moved.write_text(str(NOW.timestamp()))
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("BILLING_HOME", str(tmp_path))
-    monkeypatch.setenv("BILLING_SELLERS_FILE", str(tmp_path / "sellers.toml"))
-    monkeypatch.setenv("BILLING_CLOCK_FILE", str(moved))
-
-    async def run(*words: str, code: int = 0) -> Result:
-        result = await asyncio.to_thread(CliRunner().invoke, build("*"), list(words))
-        assert result.exit_code == code, result.output
-        return result
-
-    return run
 
 
 async def told(typed: Typed, *words: str, code: int = 0) -> Any:

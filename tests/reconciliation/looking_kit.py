@@ -78,6 +78,11 @@ class Api:
     life: Life
     asked: list[tuple[str, Json]] = field(default_factory=list[tuple[str, Json]])
 
+    @property
+    def told_at(self) -> datetime:
+        """Stripe tells its own time with each answer."""
+        return datetime.fromtimestamp(self.life.api.account.now(), UTC)
+
     async def retrieve(self, path: str, **params: Any) -> Json:
         self.asked.append((path, dict(params)))
         params.pop("stripe_account", None)

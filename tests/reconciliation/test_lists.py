@@ -383,6 +383,6 @@ async def test_as_of_the_newest_event_that_stripe_lists() -> None:
     async with at_an_address(simulation) as d:
         ours = d.clock.now() + timedelta(hours=5)
         nothing = await newest(deps(d.stripe, now=ours), "")
-        assert nothing == Stripe("", livemode=False, as_of=ours - DAY)
+        assert nothing == Stripe("", livemode=False, as_of=SINCE - DAY)  # by the `Date` of Stripe's answers
         ask(simulation.api, "POST", "/v1/customers", {"name": "Ada"})
         assert await newest(deps(d.stripe, now=ours), "") == Stripe("", livemode=False, as_of=SINCE)

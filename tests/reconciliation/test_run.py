@@ -266,7 +266,7 @@ async def test_a_run_that_is_killed_at_any_request_is_made_again(world: World) -
 
 async def test_stripe_away_in_mid_run_puts_it_off_and_holds_up_nobody(world: World) -> None:
     api = Failing(world.life)
-    api.fatal, api.error = 3, Refused("Stripe answered 403")
+    api.fatal, api.error = 4, Refused("Stripe answered 403")
     world.deps = replace(world.deps, stripe=api)
     with pytest.raises(Refused, match="403"):
         await run(world)
@@ -377,8 +377,11 @@ async def test_stripe_that_stays_away_puts_the_run_off(world: World, monkeypatch
     await world.change(CORRUPT["amount"])
 
     class Away(Api):
+        gone = False
+
         async def retrieve(self, path: str, **params: Any) -> dict[str, Any]:
-            if path.startswith("invoices/"):
+            self.gone |= path.startswith("invoices/")
+            if self.gone:
                 raise TryLater("Stripe answered 503", after=timedelta())
             return await super().retrieve(path, **params)
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,10 @@ class TestProcess:
             _, errors = await asyncio.wait_for(made.communicate(), 20)
         assert made.returncode == 1
         assert errors.decode() == f"127.0.0.1:{receiver.port} cannot be listened on: Address already in use\n"
+
+
+async def test_answers_are_dated_by_the_simulations_own_clock(simulation: Simulation, http: httpx.AsyncClient) -> None:
+    for path in ("/v1/account", "/_sim/clock", "/v1/customers/cus_none"):
+        answer = await http.get(path)
+        assert answer.headers.get_list("date") == [formatdate(simulation.api.account.now(), usegmt=True)]
+    assert (await http.get("/v1/account")).json()["id"].startswith("acct_1")

@@ -99,7 +99,7 @@ async def crowd(engine: AsyncEngine, rows: int) -> None:
         )
     for statement in _CROWD:
         await _fill(engine, statement.format(at=_AT), rows)
-    await vacuum(engine, BIG)
+    await vacuum(engine, (*BIG, "queue"))
 
 
 async def _fill(engine: AsyncEngine, statement: str, rows: int) -> None:

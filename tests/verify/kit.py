@@ -141,11 +141,14 @@ async def write(engine: AsyncEngine, *statements: str) -> None:
             await conn.exec_driver_sql(statement.replace(":before", BEFORE))
 
 
-async def look(engine: AsyncEngine, name: str, *, whole: bool, now: datetime = NOW) -> Found:
-    """Check one invariant: all rows, or those of the last hour."""
-    since = None if whole else now - timedelta(hours=1)
+async def look(
+    engine: AsyncEngine, name: str, *, whole: bool, now: datetime = NOW, ahead: timedelta = timedelta()
+) -> Found:
+    """Check one invariant: all rows, or those of the last hour. The business's time is `ahead` of the machine's."""
+    since, wall = None if whole else now - timedelta(hours=1), now - ahead
+    wall_since = None if whole else wall - timedelta(hours=1)
     async with engine.connect() as conn:
-        return await ask(conn, INVARIANTS[name], Span(since, now, since, now, mark=None if whole else 1))
+        return await ask(conn, INVARIANTS[name], Span(since, now, wall_since, wall, mark=None if whole else 1))
 
 
 async def broken(engine: AsyncEngine, *, now: datetime = NOW) -> dict[str, Found]:

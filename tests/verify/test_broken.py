@@ -51,6 +51,26 @@ CORRUPTIONS = (
     ("invoices-paid-by-payments", 1, "UPDATE invoices SET amount_paid_cents = 4000 WHERE id = 1"),
     ("invoices-paid-by-payments", 1, "UPDATE invoices SET amount_paid_cents = 6000 WHERE id = 1"),
     ("invoices-paid-by-payments", 1, "UPDATE payment_history SET status = 'failed'"),
+    (
+        "invoices-paid-by-payments",
+        1,
+        """
+        WITH rest AS (
+            INSERT INTO invoice_payments (stripe_invoice_id, payment_id, status, amount_paid_cents)
+            VALUES ('in_1', 'pi_lost', 'paid', 1000)
+        )
+        UPDATE invoices SET amount_paid_cents = 6000, paid_out_of_band = NULL WHERE id = 1
+        """,
+    ),
+    (
+        "invoices-paid-by-payments",
+        1,
+        """
+        WITH gone AS (UPDATE payment_history SET status = 'failed'),
+             first AS (UPDATE webhook_events SET received_at = :before - interval '1 day')
+        UPDATE invoices SET paid_out_of_band = NULL WHERE id = 1
+        """,
+    ),
     ("own-invoices-settled", 2, "DELETE FROM manual_payments"),
     ("own-invoices-settled", 2, "UPDATE manual_payments SET amount_cents = 2001"),
     ("own-invoices-settled", 2, "UPDATE invoices SET amount_remaining_cents = 8499 WHERE id = 2"),
@@ -159,6 +179,16 @@ FINE = {
     "one paid past Stripe since basil": (
         "UPDATE invoices SET amount_paid_cents = 700, paid_out_of_band = NULL WHERE id = 3"
     ),
+    "one paid in part by card, the rest past Stripe, since basil": (
+        "UPDATE invoices SET amount_paid_cents = 9000, paid_out_of_band = NULL WHERE id = 1"
+    ),
+    "the same, where Stripe tells of the rest as a payment record": """
+        WITH rest AS (
+            INSERT INTO invoice_payments (stripe_invoice_id, payment_id, status, amount_paid_cents)
+            VALUES ('in_1', 'pr_1', 'paid', 4000)
+        )
+        UPDATE invoices SET amount_paid_cents = 9000, paid_out_of_band = NULL WHERE id = 1
+    """,
     "one paid before our time": ("UPDATE invoices SET amount_paid_cents = 700, paid_at = '2020-01-01Z' WHERE id = 3"),
     "one paid too much": "UPDATE invoices SET amount_paid_cents = 4500, amount_overpaid_cents = 500 WHERE id = 1",
     "a payment that is still changing": "UPDATE invoices SET amount_paid_cents = 1, updated_at = '2026-03-01 11:55Z'",

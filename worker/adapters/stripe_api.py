@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal, cast
 
 import stripe
@@ -65,6 +66,15 @@ def _retry_after(headers: Mapping[str, str] | None) -> timedelta | None:
     return timedelta(seconds=int(value)) if value.isdecimal() else None
 
 
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    """Stripe's clock: https://www.rfc-editor.org/rfc/rfc9110#name-date. None without one, or when it is none."""
+    try:
+        told = parsedate_to_datetime(_header(headers, "date"))
+    except ValueError:
+        return None
+    return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
+
+
 def _pause(status: int, headers: Mapping[str, str]) -> timedelta | None:
     """How long nobody may ask: https://docs.stripe.com/rate-limits. None: the answer is about one object, if at all.
 
@@ -118,6 +128,7 @@ class _Carrier(stripe.HTTPXClient):
     def __init__(self, budget: StripeBudget | None) -> None:
         super().__init__(timeout=TIMEOUT)  # pyright: ignore[reportUnknownMemberType] - the SDK leaves a parameter untyped
         self._budget = budget
+        self.told_at: datetime | None = None
 
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
@@ -127,6 +138,8 @@ class _Carrier(stripe.HTTPXClient):
             await self._turn(self._budget, call)
         call.asked = True
         body, status, told = await super().request_async(method, url, headers, post_data)  # pyright: ignore[reportUnknownMemberType] - as above
+        if (at := _date(told)) is not None:
+            self.told_at = at if self.told_at is None else max(at, self.told_at)
         if self._budget is not None and (pause := _pause(status, told)) is not None:
             await self._budget.pause(pause)
         if call.bulk and status == OK:
@@ -158,6 +171,11 @@ class StripeSdk:
             base_addresses={"api": base} if base else None,
             http_client=self._carrier,
         )
+
+    @property
+    def told_at(self) -> datetime | None:
+        """Stripe's present as of its newest answer, in UTC and whole seconds; None before the first one."""
+        return self._carrier.told_at
 
     async def close(self) -> None:
         """Hang up."""

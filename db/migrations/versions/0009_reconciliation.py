@@ -47,6 +47,7 @@ def upgrade() -> None:
         "reconciliation_runs",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("stripe_account", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("stripe_id", sa.Text(), nullable=True),
         sa.Column("livemode", sa.Boolean(), nullable=True),
         sa.Column("asked_by", sa.Text(), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),

@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from typing import Any
 
 import uvicorn
@@ -62,7 +63,7 @@ class App:
         """ASGI."""
         body = await _body(receive)
         if body is None:
-            await _send(send, Answer(413, b"", {}))
+            await self._send(send, Answer(413, b"", {}))
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         path, query = scope["raw_path"].decode("latin-1").partition("?")[0], scope["query_string"].decode("latin-1")
@@ -75,11 +76,16 @@ class App:
             scope["extensions"][HANG_UP]["abort"]()
             await _gone(receive)
         elif answer.status:
-            await _send(send, answer)
+            await self._send(send, answer)
         else:
             headers = {**request.headers, "authorization": request.headers.get("authorization", KEY)}
             acted = Request(request.method, path, query, headers, request.body)
-            await _send(send, self._simulation.api.answer(acted))
+            await self._send(send, self._simulation.api.answer(acted))
+
+    async def _send(self, send: Send, answer: Answer) -> None:
+        """Who asks Stripe learns its time, and here it is the simulation's own."""
+        date = formatdate(self._simulation.api.account.now(), usegmt=True)
+        await _send(send, Answer(answer.status, answer.body, answer.headers | {"date": date}))
 
     async def _api(self, request: Request, receive: Receive) -> Answer | None:
         """The API's answer, or what the faults make of it; None for none."""
@@ -154,6 +160,7 @@ async def serving(simulation: Simulation, host: str = "127.0.0.1", port: int = 0
         access_log=False,
         log_config=None,
         server_header=False,
+        date_header=False,
         timeout_keep_alive=600,
         timeout_graceful_shutdown=2,
     )
