@@ -13,7 +13,6 @@ from rich.text import Text
 from db.operators.actions import Actor, write_audit
 from db.operators.filters import BadFilterError, period, plain
 from intake.commands import render
-from intake.commands.at_work import worker_deps
 from intake.commands.connect import NO, USAGE, actor, fail, log_to_stderr, plain_errors
 from intake.commands.options import AsJson, DryRun, Since, Until, Who, Why, Yes
 from worker.deps import Deps
@@ -91,7 +90,8 @@ def _run(order: Order, settings: Settings, *, put: bool, quiet: bool) -> Any:
 
 
 async def _replay(order: Order, settings: Settings, *, put: bool, quiet: bool) -> Any:
-    from jobs.reconciliation.lists import newest  # noqa: PLC0415 - other commands about events need no business
+    from intake.commands.at_work import worker_deps  # noqa: PLC0415 - other commands about events need no Stripe SDK
+    from jobs.reconciliation.lists import newest  # noqa: PLC0415 - nor the business
     from jobs.reconciliation.replay import replay  # noqa: PLC0415 - as above
 
     console = Console(stderr=True)
