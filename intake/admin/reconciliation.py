@@ -20,6 +20,7 @@ from intake.admin.desk import AtDesk, Desk
 from intake.admin.dunning import times
 from intake.admin.models import JobId, Reasoned
 from intake.overview import jsonable, without_secrets
+from jobs.reconciliation.report import Report
 
 api = APIRouter(
     prefix="/admin/reconciliation",
@@ -77,23 +78,33 @@ async def _dismiss(at: Desk, difference: int, by: Actor, *, dry_run: bool = Fals
     return models.Dismissed.model_validate(told)
 
 
+def _outcome(report: Report | None) -> dict[str, Any]:
+    """What a comparison came to, as both pages show it; of none, nothing."""
+    if report is None:
+        return {"totals": (), "verdict": "", "steps": (), "agrees": False, "compared": ""}
+    return {
+        "totals": words.totals(report),
+        "verdict": words.verdict(report),
+        "steps": words.next_steps(report),
+        "agrees": report.agrees,
+        "compared": words.compared(report),
+    }
+
+
 @pages.get("/reconciliation")
 async def reconciliation_page(at: AtDesk, who: SignedIn, *, after: JobId | None = None, said: str = "") -> Response:
     """Comparisons, newest first, and what is open."""
     async with at.engine.connect() as conn:
         found = await _standing(conn, limit=PAGE, after=after)
-    last = next((one for one in found["runs"] if one["report"] and not one["dry_run"]), None) if after is None else None
+    ours = (one for one in found["runs"] if one["report"] and not one["dry_run"] and not one["stripe_account"])
+    last = next(ours, None) if after is None else None
     report = words.kept(last) if last is not None else None
     return dashboard.page(
         "reconciliation.html",
         session=who,
         found=found,
         last=last,
-        totals=words.totals(report) if report is not None else (),
-        verdict=words.verdict(report) if report is not None else "",
-        steps=words.next_steps(report) if report is not None else (),
-        agrees=report is not None and report.agrees,
-        compared=words.compared(report) if report is not None else "",
+        **_outcome(report),
         meanings=words.MEANINGS,
         value=words.value,
         took=words.took,
@@ -113,11 +124,7 @@ async def run_page(at: AtDesk, who: SignedIn, run: JobId) -> Response:
         "reconciliation_run.html",
         session=who,
         run=told,
-        totals=words.totals(report) if report is not None else (),
-        verdict=words.verdict(report) if report is not None else "",
-        steps=words.next_steps(report) if report is not None else (),
-        agrees=report is not None and report.agrees,
-        compared=words.compared(report) if report is not None else "",
+        **_outcome(report),
         value=words.value,
         took=words.took,
         spans=words.spans,
