@@ -13,8 +13,8 @@ from sqlalchemy.types import Text
 
 from db.states import DifferenceClass
 
-SILENT = timedelta(minutes=3)
-"""A run that showed no sign of life for so long was killed, and holds up no other. It shows one every 15 seconds."""
+SILENT = timedelta(seconds=45)
+"""A run that showed no sign of life for so long was killed, and holds up no other. It shows one every 5 seconds."""
 
 Row = dict[str, Any]
 Address = tuple[str, str, str, str]
@@ -78,6 +78,20 @@ _BEGIN = text(
     ON CONFLICT (stripe_account) WHERE status = 'running' DO NOTHING RETURNING id
     """
 ).bindparams(bindparam("repairs", type_=JSONB))
+
+
+_UNDER_WAY = text(
+    """
+    SELECT EXISTS (SELECT FROM reconciliation_runs
+                   WHERE stripe_account = :account AND status = 'running'
+                     AND heartbeat_at >= clock_timestamp() - CAST(:silent AS interval))
+    """
+)
+
+
+async def under_way(conn: AsyncConnection, account: str) -> bool:
+    """Whether a run of this account lives: `begin` would be refused now."""
+    return bool((await conn.execute(_UNDER_WAY, {"account": account, "silent": SILENT})).scalar())
 
 
 async def begin(conn: AsyncConnection, new: NewRun, now: datetime) -> int | None:

@@ -43,13 +43,13 @@ FIRST = timedelta(days=30)
 MARGIN = timedelta(hours=1)
 """Stripe forgets events of 30 days ago while we ask for them."""
 
-ALIVE = 15.0
+ALIVE = 5.0
 """Seconds between two signs of life."""
 
 ITEM = "subscription_item"
 """What a difference in an item is called; its subscription is asked for."""
 
-BUSY = timedelta(minutes=1)
+BUSY = timedelta(seconds=15)
 """After which a job looks again whether the comparison that goes on has ended."""
 
 PATIENCE = timedelta(seconds=30)
@@ -136,12 +136,15 @@ async def reconcile(
     # Looks go on at once, and each transaction of a job would wait for the others at its lease. The run's own row
     # keeps a second one away instead, and what a look commits may be committed twice.
     d = replace(d, stripe=counted, lease=None)
+    async with d.tx() as tx:  # whoever waits for another run does not ask Stripe each time
+        if await rows.under_way(tx.conn, account):
+            raise _held(account)
     stripe, compared, whose = await _begin(d, account, since, until, account_changed=account_changed)
     new = NewRun(account, stripe.livemode, asked_by, compared.since, compared.until, repairs, dry_run, whose)
     async with d.tx() as tx:
         number = await rows.begin(tx.conn, new, tx.now)
         if number is None:
-            raise Held(f"another comparison with Stripe goes on{f' of {account}' if account else ''}", after=BUSY)
+            raise _held(account)
         if (repairs or account_changed) and not dry_run:
             details = {"run": number, "repairs": sorted(repairs), "account": account, "stripe_id": whose}
             await write_audit(
@@ -158,6 +161,10 @@ async def reconcile(
         await _failed(d, number, error)
         raise
     return run.report
+
+
+def _held(account: str) -> Held:
+    return Held(f"another comparison with Stripe goes on{f' of {account}' if account else ''}", after=BUSY)
 
 
 async def _begin(
