@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -90,6 +91,9 @@ def build(document: bytes) -> Page:
         DEEDS[asked["do"]](asked)
     if asked.get("do") == "environment":
         return page("", title=json.dumps({**os.environ, "initial": Path("/proc/self/environ").read_text()}))
+    if asked.get("do") == "limits":
+        left, _ = signal.getitimer(signal.ITIMER_PROF)
+        return page("", title=json.dumps([left, resource.getrlimit(resource.RLIMIT_CPU)[0]]))
     if asked.get("do") == "pid":
         return page("", title=str(os.getpid()))
     if "archived" in asked:

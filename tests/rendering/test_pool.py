@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -105,6 +106,14 @@ async def test_one_that_takes_too_long_is_ended_and_the_others_go_on(pools: Pool
         with pytest.raises(Refused, match=r"took longer than 4 s \(BILLING_PDF_SECONDS\)"):
             await task
     assert len(set(await others)) == 1
+
+
+async def test_each_document_has_all_of_its_time_however_long_its_process_has_served(pools: Pools) -> None:
+    pool = pools(seconds=4)
+    for _ in range(2):
+        left, of_the_process = json.loads(title(await pool.render(asking(do="limits"))))
+        assert 4 < left < 4 + 4
+        assert of_the_process == resource.RLIM_INFINITY
 
 
 async def test_one_that_takes_too_much_memory_is_ended_and_the_others_go_on(pools: Pools) -> None:

@@ -188,7 +188,7 @@ class PdfPool:
     def _told(self, code: int) -> Exception:
         if self._closed:
             return TryLater("the renderer is shutting down")
-        if code == -signal.SIGXCPU:
+        if code == -signal.SIGPROF:
             return Refused(self._too_long())
         if code in {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}:
             return TryLater("the process that rendered it was killed from outside, perhaps because memory ran short")
