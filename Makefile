@@ -6,6 +6,9 @@ PYTHON ?= python3
 PY := .venv/bin/python
 ARGS ?=
 
+# Half as many again as there are processors: a test often waits, for PostgreSQL or for a process of its own.
+WORKERS ?= $(shell expr 3 '*' $$(getconf _NPROCESSORS_ONLN) / 2)
+
 # Networks that look into TLS have their certificate in the system's store, where uv looks only when it is told.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
 export UV_SYSTEM_CERTS ?= 1
@@ -27,10 +30,10 @@ demo: install ## A simulated Stripe and a company at work; ARGS="--chaos" breaks
 	@$(PY) -m intake.cli demo $(ARGS)
 
 test: install ## The whole test suite, on embedded servers of its own
-	@$(PY) -m pytest -n logical --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 quick: install ## The tests without the slow ones, which start and kill whole process trees
-	@$(PY) -m pytest -n logical --dist worksteal -m "not slow" $(ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
 
 check: install ## Format, lint, types, import rules, dependencies, dead code, lock file
 	@.venv/bin/ruff format --check --quiet .

@@ -5,42 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from db.balance_transactions import KIND, Staging
 
 # In all statements $1 is the account and $2 the livemode; `{since}` and `{limit}` are the ends of the span in seconds.
 # What Stripe booked at or after the limit waits: its webhooks may be on their way.
 
 _SEVERAL = """
-    CREATE TEMPORARY TABLE several AS
     SELECT coalesce(source, id) AS key FROM staged GROUP BY 1 HAVING count(*) > 1
 """
 """Objects with more than one row. Almost all have one, so that these are laid beside ours without being summed first.
 A list that changes while it is read may tell a row twice."""
-
-_UNLIKE = """
-    CREATE TEMPORARY TABLE unlike AS
-    SELECT s.*, k.id AS kept, k.currency AS kept_currency,
-           k.amount AS kept_amount, k.fee AS kept_fee, k.net AS kept_net
-    FROM staged s FULL JOIN (
-        SELECT stripe_balance_transaction_id AS id, currency, amount_cents AS amount, fee_cents AS fee,
-               net_cents AS net
-        FROM balance_transactions
-        WHERE stripe_account = $1 AND livemode = $2
-          AND stripe_created_at >= to_timestamp({since}) AND stripe_created_at < to_timestamp({limit})
-    ) k ON k.id = s.id
-    WHERE s.id IS NULL OR k.id IS NULL OR (s.amount, s.fee, s.net) IS DISTINCT FROM (k.amount, k.fee, k.net)
-"""
-
-_NEW = "CREATE TEMPORARY TABLE new AS SELECT * FROM unlike WHERE kept IS NULL"
-
-_CHANGED = """
-    SELECT coalesce(id, kept) AS id, coalesce(currency, kept_currency) AS currency, amount, fee, net,
-           kept_amount, kept_fee, kept_net
-    FROM unlike WHERE kept IS NOT NULL OR amount - fee <> net
-    ORDER BY 1
-"""
 
 _REST = "CREATE TEMPORARY TABLE rest AS SELECT * FROM staged WHERE kind <> 'charge'"
 """The few that are no charges, so that each of their kinds need not look for its own among a million."""
@@ -48,12 +22,13 @@ _REST = "CREATE TEMPORARY TABLE rest AS SELECT * FROM staged WHERE kind <> 'char
 _SINGLE = """
     SELECT s.source, s.currency, s.rate IS NOT NULL AS converted,
            s.amount, s.amount AS seen_amount, s.fee, s.net, s.fee AS seen_fee,
+           CASE WHEN s.type IN ('charge', 'payment') THEN s.fee ELSE 0 END AS paid_fee,
            s.amount AS least, s.amount AS most, s.amount AS latest, false AS twice, NULL::bigint[] AS alone
     FROM {rows} s
-    WHERE s.kind = '{kind}' AND s.created < {limit} AND s.source NOT IN (SELECT key FROM several)
+    WHERE s.kind = '{kind}' AND s.created < {limit} AND s.source <> ALL ($3)
 """
 
-_AGAIN = "CREATE TEMPORARY TABLE again AS SELECT key FROM several UNION SELECT unnest($1::text[])"
+_AGAIN = "CREATE TEMPORARY TABLE again AS SELECT DISTINCT unnest($1::text[]) AS key"
 
 # `seen` are rows of this span; the others were kept earlier, and tell of the same objects. Stripe's fee for a charge is
 # that of the row that booked it; what a row that takes money back costs belongs to the sums only.
@@ -82,6 +57,8 @@ _SUMMED = """
            coalesce(sum(fee) FILTER (WHERE main), 0)::bigint AS fee,
            coalesce(sum(net) FILTER (WHERE main), 0)::bigint AS net,
            coalesce(sum(fee) FILTER (WHERE seen AND created < {limit}), 0)::bigint AS seen_fee,
+           coalesce(sum(fee) FILTER (WHERE seen AND created < {limit} AND type IN ('charge', 'payment')), 0)::bigint
+               AS paid_fee,
            min(amount) AS least, max(amount) AS most,
            (array_agg(amount ORDER BY created DESC, id DESC))[1] AS latest,
            count(*) FILTER (WHERE main) > 1 AS twice, array_agg(amount) FILTER (WHERE main) AS alone
@@ -101,55 +78,66 @@ _PAYMENT = """LEFT JOIN payment_history p
 _DISPUTED_OFF = """(p.status = 'disputed') <> coalesce(
     p.dispute_status NOT IN ('won', 'warning_closed', 'prevented', 'charge_refunded'), false)"""
 
+# What of a charge (`x`) its payment (`p`) must have as well.
+_UNLIKE_ITS_PAYMENT = f"""(x.stripe_fee_cents IS NULL) <> (x.net_amount_cents IS NULL)
+    OR p.id IS NULL OR p.amount_cents IS DISTINCT FROM x.amount_cents OR p.currency IS DISTINCT FROM x.currency
+    OR p.captured IS DISTINCT FROM coalesce(x.captured, false)
+    OR p.stripe_fee_cents IS DISTINCT FROM x.stripe_fee_cents
+    OR p.net_amount_cents IS DISTINCT FROM x.net_amount_cents
+    OR p.settlement_currency IS DISTINCT FROM x.settlement_currency
+    OR (p.status IN ('pending', 'failed')) <> (x.status IS DISTINCT FROM 'succeeded')
+    OR CASE WHEN x.status = 'succeeded' THEN
+        p.refund_amount_cents <> coalesce(x.amount_refunded_cents, 0)
+        OR (p.status <> 'disputed' AND (p.refund_amount_cents > 0)
+            <> (p.status IN ('refunded', 'partially_refunded')))
+        OR (p.status <> 'disputed' AND (p.status = 'refunded')
+            <> (p.refund_amount_cents >= p.amount_cents OR coalesce(x.refunded, false)))
+        OR {_DISPUTED_OFF}
+    ELSE false END"""
+
 # A charge without its fee is not at odds: the fee comes later, by a job that asks in pages, and is summed as if it were
-# here. One that failed has no money, or gave it back.
+# here. One that failed has no money, or gave it back. The fees here are those of the payment history.
 _CHARGE = f"""
-    SELECT b.*, CASE WHEN o.status = 'failed' OR (o.status = 'succeeded' AND o.stripe_fee_cents IS NULL) THEN 0
-            ELSE coalesce(o.stripe_fee_cents, 0) - b.fee END AS fee_more,
-        o.expected, coalesce(o.status = 'succeeded' AND o.stripe_fee_cents IS NULL, false) AS lacks,
+    SELECT b.*, CASE WHEN (o.status = 'failed' AND o.fee_paid IS NULL)
+                OR (o.status = 'succeeded' AND o.fee_here IS NULL) THEN 0
+            ELSE coalesce(o.fee_paid, 0) - b.fee END AS fee_more,
+        CASE WHEN o.status = 'failed' AND o.fee_paid IS NULL THEN 0 ELSE b.paid_fee END AS of_payment,
+        o.expected, coalesce(o.status = 'succeeded' AND o.fee_here IS NULL, false) AS lacks,
         NULL::text AS besides, {{lone}} AS lone,
         b.source IS NOT NULL AND (o.key IS NULL OR {_AMOUNT_OFF}
-            OR coalesce(o.stripe_fee_cents <> b.fee OR o.net_amount_cents <> b.net, false)
-            OR (o.stripe_fee_cents IS NULL) <> (o.net_amount_cents IS NULL)
-            OR coalesce(o.settlement_currency <> b.currency, false)
-            OR p.id IS NULL OR p.amount_cents IS DISTINCT FROM o.amount_cents OR p.currency IS DISTINCT FROM o.currency
-            OR p.captured IS DISTINCT FROM coalesce(o.captured, false)
-            OR p.stripe_fee_cents IS DISTINCT FROM o.stripe_fee_cents
-            OR p.net_amount_cents IS DISTINCT FROM o.net_amount_cents
-            OR p.settlement_currency IS DISTINCT FROM o.settlement_currency
-            OR (p.status IN ('pending', 'failed')) <> (o.status IS DISTINCT FROM 'succeeded')
-            OR CASE WHEN o.status = 'succeeded' THEN
-                p.refund_amount_cents <> coalesce(o.amount_refunded_cents, 0)
-                OR (p.status <> 'disputed' AND (p.refund_amount_cents > 0)
-                    <> (p.status IN ('refunded', 'partially_refunded')))
-                OR (p.status <> 'disputed' AND (p.status = 'refunded')
-                    <> (p.refund_amount_cents >= p.amount_cents OR coalesce(o.refunded, false)))
-                OR {_DISPUTED_OFF}
-            ELSE false END) AS off
-    FROM booked b
-    {{payments}}
-    LEFT JOIN (
-        SELECT x.*, x.stripe_charge_id AS key, CASE x.status WHEN 'succeeded' THEN x.amount_captured_cents ELSE 0 END
-            AS expected FROM charges x WHERE {HERE}
+            OR coalesce(o.fee_here <> b.fee OR o.net_here <> b.net OR o.settlement_currency <> b.currency, false)
+            OR o.unlike) AS off
+    FROM booked b {{joined}} (
+        SELECT {{key}} AS key, x.status, x.currency, x.stripe_fee_cents AS fee_here, x.net_amount_cents AS net_here,
+            x.settlement_currency, p.stripe_fee_cents AS fee_paid,
+            CASE WHEN x.status = 'succeeded' THEN x.amount_captured_cents WHEN x.id IS NOT NULL THEN 0 END AS expected,
+            x.id IS NULL OR {_UNLIKE_ITS_PAYMENT} AS unlike,
+            p.captured AND p.amount_cents > 0 AND p.status NOT IN ('pending', 'failed') AS moved
+        FROM {{ours}}
     ) o ON o.key = b.source
 """  # noqa: S608 - constants
 
-_CHARGE_AGAIN = _CHARGE.format(lone="NULL::text", payments=_PAYMENT.format(charge="b.source"))
+_CHARGE_AGAIN = _CHARGE.format(
+    key="k.key",
+    lone="NULL::text",
+    joined="LEFT JOIN",
+    ours=f"""again k LEFT JOIN charges x ON x.stripe_charge_id = k.key AND {HERE}
+        {_PAYMENT.format(charge="k.key")}""",
+)
 
 # Both ways at once: payments of the span that have no row of Stripe's show up as well. One that was charged before the
 # span and booked in it does not find its payment here, and is looked at again.
 _CHARGE_FIRST = _CHARGE.format(
-    lone="""CASE WHEN b.source IS NULL AND p.captured AND p.amount_cents > 0 AND p.status NOT IN ('pending', 'failed')
-        THEN p.stripe_charge_id END""",
-    payments="""FULL JOIN (
-        SELECT * FROM payment_history
-        WHERE stripe_account = $1 AND livemode = $2 AND stripe_charge_id IS NOT NULL
-          AND created_at >= to_timestamp({since}) AND created_at < to_timestamp({limit})
-    ) p ON p.stripe_charge_id = b.source""",
+    key="p.stripe_charge_id",
+    lone="CASE WHEN b.source IS NULL AND o.moved THEN o.key END",
+    joined="FULL JOIN",
+    ours=f"""payment_history p LEFT JOIN charges x ON x.stripe_charge_id = p.stripe_charge_id AND {HERE}
+        WHERE p.stripe_account = $1 AND p.livemode = $2 AND p.stripe_charge_id IS NOT NULL
+          AND p.created_at >= to_timestamp({{since}}) AND p.created_at < to_timestamp({{limit}})""",
 )
 
 _REFUND = f"""
-    SELECT b.*, 0 AS fee_more, o.expected, false AS lacks,
+    SELECT b.*, 0 AS fee_more, 0 AS of_payment, o.expected, false AS lacks,
         CASE WHEN p.refund_amount_cents IS DISTINCT FROM c.amount_refunded_cents THEN o.stripe_charge_id END AS besides,
         NULL::text AS lone,
         o.key IS NULL OR {_AMOUNT_OFF} AS off
@@ -165,7 +153,7 @@ _REFUND = f"""
 # A dispute that was won gave back what was withdrawn; an inquiry withdraws nothing:
 # https://docs.stripe.com/disputes/how-disputes-work. Which of the two came last must fit its state.
 _DISPUTE = f"""
-    SELECT b.*, 0 AS fee_more, o.expected, false AS lacks,
+    SELECT b.*, 0 AS fee_more, 0 AS of_payment, o.expected, false AS lacks,
         CASE WHEN p.dispute_status IS NULL OR {_DISPUTED_OFF} THEN o.stripe_charge_id END AS besides,
         NULL::text AS lone,
         o.key IS NULL OR (NOT b.converted AND (o.currency IS DISTINCT FROM b.currency
@@ -181,7 +169,7 @@ _DISPUTE = f"""
 """  # noqa: S608 - constants
 
 _PAYOUT = f"""
-    SELECT b.*, 0 AS fee_more, o.expected, false AS lacks, NULL::text AS besides, NULL::text AS lone,
+    SELECT b.*, 0 AS fee_more, 0 AS of_payment, o.expected, false AS lacks, NULL::text AS besides, NULL::text AS lone,
         o.key IS NULL OR {_AMOUNT_OFF} AS off
     FROM booked b
     LEFT JOIN (
@@ -200,14 +188,16 @@ _COMPARE = """
            coalesce(sum(seen_amount) FILTER (WHERE {told}), 0)::bigint AS there,
            coalesce(sum(CASE WHEN off THEN coalesce(expected, 0) - amount + seen_amount ELSE seen_amount END)
                FILTER (WHERE {told}), 0)::bigint AS here,
-           coalesce(sum(seen_fee) FILTER (WHERE {told}), 0)::bigint AS fees_there,
-           coalesce(sum(seen_fee + fee_more) FILTER (WHERE {told}), 0)::bigint AS fees_here,
+           coalesce(sum(of_payment) FILTER (WHERE {told}), 0)::bigint AS fees_there,
+           coalesce(sum(of_payment + fee_more) FILTER (WHERE {told}), 0)::bigint AS fees_here,
+           coalesce(sum(seen_fee - of_payment) FILTER (WHERE {told}), 0)::bigint AS other_fees,
            count(*) FILTER (WHERE {told} AND lacks) AS without_fee,
            array_agg(source) FILTER (WHERE off AND NOT (twice AND expected = ANY (alone))) AS off,
            array_agg(besides) FILTER (WHERE besides IS NOT NULL) AS besides,
            array_agg(lone) FILTER (WHERE lone IS NOT NULL) AS lone,
-           (json_agg(json_build_array(source, expected, amount))
-               FILTER (WHERE off AND twice AND expected = ANY (alone)))::text AS twice
+           array_agg(source) FILTER (WHERE off AND twice AND expected = ANY (alone)) AS twice,
+           array_agg(expected) FILTER (WHERE off AND twice AND expected = ANY (alone)) AS twice_expected,
+           array_agg(amount) FILTER (WHERE off AND twice AND expected = ANY (alone)) AS twice_amount
     FROM beside GROUP BY currency, converted ORDER BY 1, 2
 """
 
@@ -215,8 +205,6 @@ _OTHERS = """
     SELECT currency, count(*) AS count, sum(fee)::bigint AS fees
     FROM (SELECT DISTINCT ON (id) * FROM rest WHERE kind = 'other' AND created < {limit} ORDER BY id) s GROUP BY 1
 """
-
-_WAITING = "SELECT count(*), count(*) FILTER (WHERE created >= {limit}) FROM staged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +221,11 @@ class Part:
     there: int
     here: int
     fees_there: int
+    """Of payments."""
     fees_here: int
+    """Of the payment history."""
+    other_fees: int
+    """Of what no payment tells: disputes, debits that failed later."""
     without_fee: int
     off: Sequence[str]
     """Objects that are at odds with ours."""
@@ -241,20 +233,6 @@ class Part:
     """Charges whose payment does not fit a refund or dispute of theirs."""
     twice: Sequence[tuple[str, int, int]]
     """Objects that Stripe booked more than once: id, what we have, what all of its rows add up to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """A balance transaction that is kept, and which Stripe tells otherwise now, or does not list any more.
-
-    Or one whose fee and net do not add up, which is not kept. Minor units of `currency`.
-    """
-
-    id: str
-    currency: str
-    there: tuple[int, int, int] | None
-    """Amount, fee and net."""
-    here: tuple[int, int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,38 +254,20 @@ class Span:
         return self.account, self.livemode
 
 
-async def prepare(stage: Staging, span: Span) -> list[Changed]:
-    """Look at what was staged, once all of it is there. Returns what is not as it was kept; the rest is in `new`."""
-    await stage.flush()
-    await stage.execute("ANALYZE staged")
-    await stage.execute(_SEVERAL)
-    await stage.execute("ANALYZE several")
-    await stage.execute(span.within(_UNLIKE), *span.owner)
-    await stage.execute(_NEW)
-    await stage.execute(_REST)
-    await stage.execute("ANALYZE rest")
-    return [
-        Changed(
-            row["id"],
-            row["currency"],
-            None if row["amount"] is None else (row["amount"], row["fee"], row["net"]),
-            None if row["kept_amount"] is None else (row["kept_amount"], row["kept_fee"], row["kept_net"]),
-        )
-        for row in await stage.fetch(_CHANGED)
-    ]
-
-
 async def compare(stage: Staging, span: Span) -> tuple[list[Part], list[str]]:
     """Stripe's rows beside ours. What is at odds by the rows of this span alone is looked at with those kept earlier.
 
     Also returns charges whose payment is of this span, and which may have no row of Stripe's at all.
     """
+    several = [row["key"] for row in await stage.fetch(_SEVERAL)]
+    await stage.execute(_REST)
+    await stage.execute("ANALYZE rest")
     parts: list[Part] = []
-    doubtful: set[str] = set()
+    doubtful: set[str] = set(several)
     lone: list[str] = []
     for kind, beside in (BESIDE | {"charge": span.within(_CHARGE_FIRST)}).items():
         booked = span.within(_SINGLE, kind=kind, rows="staged" if kind == "charge" else "rest")
-        for row in await _compare(stage, span, booked, beside, told="NOT off AND source IS NOT NULL"):
+        for row in await _compare(stage, span, booked, beside, several, told="NOT off AND source IS NOT NULL"):
             doubtful.update(row["off"] or ())
             lone += row["lone"] or ()
             parts += _part(kind, row, off=())
@@ -321,27 +281,23 @@ async def compare(stage: Staging, span: Span) -> tuple[list[Part], list[str]]:
     return parts, lone
 
 
-_PLAIN = ("currency", "converted", "count", "there", "here", "fees_there", "fees_here", "without_fee")
+_PLAIN = ("currency", "converted", "count", "there", "here", "fees_there", "fees_here", "other_fees", "without_fee")
 
 
-async def _compare(stage: Staging, span: Span, booked: str, beside: str, *, told: str) -> list[Any]:
-    return await stage.fetch(_COMPARE.format(booked=booked, beside=beside, told=told), *span.owner)
+async def _compare(
+    stage: Staging, span: Span, booked: str, beside: str, *without: Sequence[str], told: str
+) -> list[Any]:
+    return await stage.fetch(_COMPARE.format(booked=booked, beside=beside, told=told), *span.owner, *without)
 
 
 def _part(kind: str, row: Any, *, off: Sequence[str]) -> list[Part]:
     if row["currency"] is None:  # those that only our books have
         return []
     plain: dict[str, Any] = {name: row[name] for name in _PLAIN}
-    twice = msgspec.json.decode(row["twice"] or "[]", type=list[tuple[str, int, int]])
-    return [Part(kind=kind, **plain, off=off, besides=row["besides"] or (), twice=twice)]
+    twice = zip(row["twice"] or (), row["twice_expected"] or (), row["twice_amount"] or (), strict=True)
+    return [Part(kind=kind, **plain, off=off, besides=row["besides"] or (), twice=list(twice))]
 
 
 async def others(stage: Staging, span: Span) -> list[tuple[str, int, int]]:
     """Money that moved for none of our objects (Stripe's own fees, reserves …): currency, count, fees."""
     return [(row["currency"], row["count"], row["fees"]) for row in await stage.fetch(span.within(_OTHERS))]
-
-
-async def staged(stage: Staging, span: Span) -> tuple[int, int]:
-    """How many rows there are, and how many of them wait."""
-    found: Any = (await stage.fetch(span.within(_WAITING)))[0]
-    return found[0], found[1]

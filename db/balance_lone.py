@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.balance_comparison import HERE, Span
-from db.balance_transactions import LACKING, Staging
+from db.balance_transactions import LACKING, Session, Staging
 
 # A balance transaction is as old as what it is for, or younger; one that is kept for this span was listed again by now,
 # or Stripe takes it back.
@@ -126,9 +126,9 @@ class Overpaid:
     charges: tuple[str, ...]
 
 
-async def paid_twice(stage: Staging, span: Span) -> list[str]:
+async def paid_twice(aside: Session, span: Span) -> list[str]:
     """Invoices that were paid in the span, and more than once."""
-    return [row[0] for row in await stage.fetch(span.within(_PAID_TWICE), *span.owner)]
+    return [row[0] for row in await aside.fetch(span.within(_PAID_TWICE), *span.owner)]
 
 
 async def overpaid(conn: AsyncConnection, invoices: Sequence[str]) -> list[Overpaid]:

@@ -1,11 +1,19 @@
 """What Stripe says of the money that moved is brought beside our rows, kept, and tells each charge its fee."""
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+from asyncpg.exceptions import (
+    DiskFullError,
+    InsufficientPrivilegeError,
+    InterfaceError,
+    InternalClientError,
+    PostgresError,
+)
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -32,9 +40,6 @@ PATIENCE = 900.0
 BATCH = 5_000
 """Rows of one COPY: pages of a hundred would each cost a round trip."""
 
-CHUNK = 400
-"""Blocks of staged rows that are kept by one statement: others who keep the same rows wait a second at most."""
-
 KIND = """CASE
     WHEN left(source, 3) IN ('ch_', 'py_')
         AND type IN ('charge', 'payment', 'payment_failure_refund', 'payment_reversal') THEN 'charge'
@@ -47,99 +52,179 @@ because one type (`adjustment`) stands for several things, and a failed debit is
 
 _SETUP = (
     "SET jit = off",
+    "SET parallel_tuple_cost = 0.01",
+    "SET parallel_setup_cost = 100",
     "SET work_mem = '128MB'",
     "SET temp_buffers = '32MB'",
     "SET lock_timeout = '30s'",
     "SET default_statistics_target = 10",
-    f"""
-    CREATE TEMPORARY TABLE staged (
+)
+
+_STAGED = f"""
+    CREATE {{sort}} TABLE {{table}} (
         id text NOT NULL, type text NOT NULL, category text NOT NULL, source text, currency text NOT NULL,
         amount bigint NOT NULL, fee bigint NOT NULL, net bigint NOT NULL, rate numeric,
         available_on bigint NOT NULL, created bigint NOT NULL,
         kind text NOT NULL GENERATED ALWAYS AS ({KIND}) STORED
     )
-    """,
-)
+"""
 
-_KEEP = """
-    INSERT INTO balance_transactions (
-        stripe_balance_transaction_id, livemode, stripe_account, type, reporting_category, source_id, currency,
-        amount_cents, fee_cents, net_cents, exchange_rate, available_on, stripe_created_at, seen_at
-    )
-    SELECT id, $1, $2, type, category, source, currency, amount, fee, net, rate,
-           to_timestamp(available_on), to_timestamp(created), $3
-    FROM {rows} WHERE ctid >= $4::tid AND ctid < $5::tid AND amount - fee = net
-    ON CONFLICT DO NOTHING
+SHARED = "staged_balance_transactions_"
+"""How tables begin that several connections of one comparison see; the rest is the process that holds its lock."""
+
+LOCK = 0x5374_6167
+"""The advisory lock of such a table, with that number. Who was killed holds it no more."""
+
+_LEFT = """
+    SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND starts_with(relname, $1)
 """
 
 
 @dataclass(slots=True)
-class Staging:
-    """Balance transactions of Stripe's in a temporary table `staged`, on a connection of its own."""
+class Session:
+    """A connection for long statements. Each is a transaction of its own."""
 
     raw: Any
-    """asyncpg's connection, which knows COPY. Each statement is a transaction of its own."""
-    _batch: list[Record] = field(default_factory=list[Record])
-
-    async def add(self, rows: Sequence[Record]) -> None:
-        """Take more rows; they are sent by the thousand."""
-        self._batch += rows
-        if len(self._batch) >= BATCH:
-            await self.flush()
-
-    async def flush(self) -> None:
-        """Send what was not sent yet."""
-        batch, self._batch = self._batch, []
-        if batch:
-            await self.raw.copy_records_to_table("staged", records=batch, columns=COLUMNS, timeout=PATIENCE)
+    """asyncpg's connection, which knows COPY."""
 
     async def execute(self, sql: str, *values: Any) -> None:
         """Run a statement."""
-        await self.raw.execute(sql, *values, timeout=PATIENCE)
+        await self._run(self.raw.execute, sql, *values)
 
     async def fetch(self, sql: str, *values: Any) -> list[Any]:
         """Rows of a query."""
-        return await self.raw.fetch(sql, *values, timeout=PATIENCE)
+        return await self._run(self.raw.fetch, sql, *values)
 
-    async def keep(self, *, account: str, livemode: bool, now: datetime, rows: str = "staged") -> int:
-        """Keep the rows of a temporary table that are new, and leave those that are there. Returns how many were new.
+    async def _run(self, run: Callable[..., Awaitable[Any]], sql: str, *values: Any) -> Any:
+        try:
+            return await run(sql, *values, timeout=PATIENCE)
+        except DiskFullError:  # containers have 64 MB of /dev/shm, and parallel workers share their hashes there
+            await self.raw.execute("SET max_parallel_workers_per_gather = 0")
+            return await run(sql, *values, timeout=PATIENCE)
 
-        Rows whose fee and net do not add up to their amount are left out: they are for a person to look at.
-        """
-        blocks = (await self.fetch("SELECT pg_relation_size($1::regclass) / current_setting('block_size')::int", rows))[
-            0
-        ][0]
-        new = 0
-        for first in range(0, blocks, CHUNK):
-            told = await self.raw.execute(
-                _KEEP.format(rows=rows),
-                livemode,
-                account,
-                now,
-                (first, 0),
-                (first + CHUNK, 0),
-                timeout=PATIENCE,
-            )
-            new += int(told.rpartition(" ")[2])
-        return new
 
-    async def unkept(self) -> int:
-        """How many rows of the temporary table `new` would be kept."""
-        found = await self.fetch("SELECT count(DISTINCT id) FROM new WHERE amount - fee = net")
-        return int(found[0][0])
+@dataclass(slots=True)
+class Staging(Session):
+    """Balance transactions of Stripe's, which this connection, and those they are shared with, know as `staged`."""
+
+    table: str = "staged"
+    _batch: list[Record] = field(default_factory=list[Record])
+    _sending: "asyncio.Task[object] | None" = None
+
+    async def share(self, other: Session) -> Session:
+        """Let another connection see what was staged. Returns it, or this one where a temporary table had to do."""
+        if self.table == "staged":
+            return self
+        await other.execute(f"CREATE TEMPORARY VIEW staged AS SELECT * FROM {self.table}")  # noqa: S608 - our own name
+        return other
+
+    async def add(self, rows: Sequence[Record]) -> None:
+        """Take more rows. They are sent by the thousand, while the caller goes on: PostgreSQL is another process."""
+        self._batch += rows
+        if len(self._batch) >= BATCH:
+            await self._send()
+
+    async def flush(self) -> None:
+        """Send what was not sent yet, and wait until all is there."""
+        await self._send()
+        await self._sent()
+
+    async def analyze(self) -> None:
+        """Once all is there: let PostgreSQL know what it is like."""
+        await self.execute(f"ANALYZE {self.table}")
+
+    async def close(self) -> None:
+        """Give up what is on its way."""
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+
+    async def _send(self) -> None:
+        await self._sent()
+        batch, self._batch = self._batch, []
+        if batch:
+            copy = self.raw.copy_records_to_table(self.table, records=batch, columns=COLUMNS, timeout=PATIENCE)
+            self._sending = asyncio.create_task(copy)
+
+    async def _sent(self) -> None:
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            await sending
 
 
 @asynccontextmanager
-async def staging(engine: AsyncEngine) -> AsyncGenerator[Staging]:
-    """Room for Stripe's rows while the network is asked: no transaction is open, and nothing of it stays behind."""
+async def session(engine: AsyncEngine) -> AsyncGenerator[Session]:
+    """A connection whose settings and temporary tables are nobody else's: nothing of it stays behind."""
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
         try:
             raw: Any = (await conn.get_raw_connection()).driver_connection
             for statement in _SETUP:
                 await raw.execute(statement)
-            yield Staging(raw)
+            yield Session(raw)
         finally:
-            await conn.invalidate()  # its settings and tables are nobody else's
+            await conn.invalidate()
+
+
+@asynccontextmanager
+async def staging(engine: AsyncEngine, *, shared: bool = False) -> AsyncGenerator[Staging]:
+    """Room for Stripe's rows while the network is asked: no transaction is open, and nothing stays behind.
+
+    `shared`: other connections can see them too, and PostgreSQL's parallel workers. Where our role may make temporary
+    tables only, it is one of those.
+    """
+    async with session(engine) as one:
+        stage = Staging(one.raw)
+        if shared:
+            await _clear(one)
+            stage.table = await _shared(one) or stage.table
+        if stage.table == "staged":
+            await one.execute(_STAGED.format(sort="TEMPORARY", table="staged"))
+        try:
+            yield stage
+        finally:
+            await stage.close()
+            if stage.table != "staged":
+                with suppress(
+                    OSError, PostgresError, InterfaceError, InternalClientError
+                ):  # else the next one takes it away
+                    await one.execute(f"DROP TABLE {stage.table} CASCADE")
+
+
+async def _shared(one: Session) -> str | None:
+    """A table without WAL, under our lock. None: our role may not make any."""
+    number = one.raw.get_server_pid()
+    table = f"{SHARED}{number}"
+    await one.execute("SELECT pg_advisory_lock($1, $2)", LOCK, number)
+    try:
+        await one.execute(_STAGED.format(sort="UNLOGGED", table=table) + " WITH (autovacuum_enabled = off)")
+    except InsufficientPrivilegeError:
+        return None
+    await one.execute(f"CREATE TEMPORARY VIEW staged AS SELECT * FROM {table}")  # noqa: S608 - our own name
+    return table
+
+
+async def _clear(one: Session) -> None:
+    """Take away the tables of those who were killed."""
+    for (table,) in await one.fetch(_LEFT, SHARED):
+        number = int(table.removeprefix(SHARED))
+        if (await one.fetch("SELECT pg_try_advisory_lock($1, $2)", LOCK, number))[0][0]:
+            await one.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
+            await one.execute("SELECT pg_advisory_unlock($1, $2)", LOCK, number)
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+async def both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
+    """Do two things at once, each on a connection of its own. When one fails the other is given up."""
+    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 LACKING = "c.status = 'succeeded' AND c.captured AND c.stripe_fee_cents IS NULL"

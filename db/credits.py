@@ -196,7 +196,8 @@ _GIVEN_FOR_LATE = text(
     """
     SELECT coalesce(sum(CAST(taken ->> 'gross' AS bigint)), 0)::bigint
     FROM usage_invoices mine
-    JOIN usage_invoices u ON u.kind = mine.kind AND u.api_key_prefix = mine.api_key_prefix
+    JOIN usage_invoices u ON u.kind = mine.kind
+        AND (u.api_key_prefix = mine.api_key_prefix OR u.user_id = mine.user_id)
     CROSS JOIN LATERAL jsonb_array_elements(u.input -> 'adjustments') AS one
     CROSS JOIN LATERAL jsonb_array_elements(one -> 'took') AS taken
     WHERE mine.invoice_id = :invoice AND u.status IN ('issued', 'empty')

@@ -64,13 +64,24 @@ class ManualPayment:
     paid_at: datetime
     recorded_at: datetime
     recorded_by: str
+    credit_id: int | None = None
+    """The credit that was given for what came beyond what was due."""
+    voided_at: datetime | None = None
+    """When it was found to have been recorded by mistake: it counts for nothing since."""
+    voided_by: str | None = None
+    void_reason: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether the money came, as far as anybody knows."""
+        return self.voided_at is None
 
 
 _COLUMNS = ", ".join(ManualPayment.__dataclass_fields__)
 
 
 async def of_invoice(conn: AsyncConnection, invoice_id: int) -> list[ManualPayment]:
-    """The payments of an invoice, in the order in which they were recorded."""
+    """The payments of an invoice in the order in which they were recorded, those that were voided too."""
     rows = await conn.execute(
         text(f"SELECT {_COLUMNS} FROM manual_payments WHERE invoice_id = :id ORDER BY id"),  # noqa: S608 - names of our own
         {"id": invoice_id},
@@ -81,9 +92,13 @@ async def of_invoice(conn: AsyncConnection, invoice_id: int) -> list[ManualPayme
 _ADD = text(
     """
     INSERT INTO manual_payments (invoice_id, amount_cents, currency, method, reference, paid_at, recorded_at,
-                                 recorded_by)
-    VALUES (:invoice, :amount, :currency, :method, :reference, :paid_at, :now, :by) RETURNING id
+                                 recorded_by, credit_id)
+    VALUES (:invoice, :amount, :currency, :method, :reference, :paid_at, :now, :by, :credit) RETURNING id
     """
+)
+_VOID = text(
+    "UPDATE manual_payments SET voided_at = :now, voided_by = :by, void_reason = :why"
+    " WHERE id = :id AND voided_at IS NULL"
 )
 
 
@@ -97,8 +112,9 @@ async def add(
     paid_at: datetime,
     by: str,
     now: datetime,
+    credit_id: int | None = None,
 ) -> int:
-    """Write down a payment of an invoice that is locked."""
+    """Write down a payment of an invoice that is locked, and the credit that what was too much became."""
     values = {
         "invoice": invoice.id,
         "amount": amount,
@@ -108,8 +124,22 @@ async def add(
         "paid_at": paid_at,
         "now": now,
         "by": by,
+        "credit": credit_id,
     }
     return (await conn.execute(_ADD, values)).scalar_one()
+
+
+async def void(conn: AsyncConnection, payment_id: int, *, why: str, by: str, now: datetime) -> None:
+    """A payment was recorded by mistake. The caller has locked its invoice, and writes down how that stands then."""
+    await conn.execute(_VOID, {"id": payment_id, "why": why, "by": by, "now": now})
+
+
+async def voided(conn: AsyncConnection, payment_id: int) -> bool:
+    """Whether a payment was recorded by mistake."""
+    found = await conn.execute(
+        text("SELECT voided_at IS NOT NULL FROM manual_payments WHERE id = :id"), {"id": payment_id}
+    )
+    return bool(found.scalar())
 
 
 _STAND = text(
@@ -134,7 +164,7 @@ async def stand(
     now: datetime,
     given_back: int | None = None,
 ) -> Standing:
-    """Write down how a locked invoice stands now: paid, when nothing remains of what was due.
+    """Write down how a locked invoice stands now: paid, when nothing remains of what was due; else open again.
 
     `paid_at` is when it was, if it is paid by this. `given_back` is all that credit notes gave back of money and
     credits that had paid; None leaves it as it is.
@@ -146,7 +176,7 @@ async def stand(
         "overpaid": overpaid,
         "credited": credited,
         "remaining": remaining,
-        "status": "paid" if done else invoice.status,
+        "status": "paid" if done else "open" if invoice.status == "paid" else invoice.status,
         "paid_at": (invoice.paid_at or paid_at) if done else None,
         "given_back": given_back,
         "now": now,

@@ -296,6 +296,32 @@ def _unseen(kind: str, copy: Copy) -> str:
     """  # noqa: S608 - names of our own models
 
 
+# Each attempt is a charge with its payment, or an intent without one: what lacks the other half is asked for, however
+# old it is. A charge of which only a fee or an id is known is not here yet. The ids alone are in two indexes.
+_HALVES = """
+    WITH apart AS MATERIALIZED (
+        SELECT c.id AS charge, p.id AS paid
+        FROM (SELECT stripe_charge_id AS id FROM charges) c
+        FULL JOIN (SELECT stripe_charge_id AS id FROM payment_history WHERE stripe_charge_id IS NOT NULL) p
+            ON p.id = c.id
+        WHERE c.id IS NULL OR p.id IS NULL
+    )
+    SELECT 'charge', x.stripe_charge_id FROM apart a JOIN charges x ON x.stripe_charge_id = a.charge
+    WHERE x.stripe_account = $2 AND x.livemode = $3 AND x.stripe_created_at <= to_timestamp($1)
+      AND x.amount_cents IS NOT NULL AND x.currency IS NOT NULL
+    UNION ALL
+    SELECT 'charge', p.stripe_charge_id FROM apart a JOIN payment_history p ON p.stripe_charge_id = a.paid
+    WHERE p.stripe_account = $2 AND p.livemode = $3 AND p.created_at <= to_timestamp($1)
+    UNION ALL
+    SELECT 'payment_intent', p.stripe_payment_intent_id FROM payment_history p
+    WHERE p.stripe_account = $2 AND p.livemode = $3 AND p.created_at <= to_timestamp($1)
+      AND p.stripe_charge_id IS NULL AND p.stripe_payment_intent_id IS NOT NULL
+      AND NOT EXISTS (
+          SELECT FROM payment_intents x WHERE x.stripe_payment_intent_id = p.stripe_payment_intent_id
+      )
+"""
+
+
 class Shown:
     """What Stripe showed in one run, in a table that only this connection sees."""
 
@@ -326,6 +352,11 @@ class Shown:
         statement = _unseen(kind, COPIES[kind])
         rows = await self._driver.fetch(statement, int(as_of.timestamp()), account, livemode, timeout=PATIENCE)
         return [row[0] for row in rows]
+
+    async def halves(self, as_of: datetime, account: str, *, livemode: bool) -> list[tuple[str, str]]:
+        """Kind and id of charges of ours without a payment, and of payments whose charge or intent is not here."""
+        rows = await self._driver.fetch(_HALVES, int(as_of.timestamp()), account, livemode, timeout=PATIENCE)
+        return [(row[0], row[1]) for row in rows]
 
 
 @asynccontextmanager

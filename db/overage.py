@@ -154,6 +154,45 @@ async def used(conn: AsyncConnection, since: datetime, until: datetime, *, after
     return [dict(row) for row in (await conn.execute(_USED, values)).mappings()]
 
 
+_BILLED = text(
+    """
+    SELECT u.user_id, c.timezone, max(u.period_end) AS first, CAST(:until AS timestamptz) AS last
+    FROM usage_invoices u JOIN users c ON c.id = u.user_id
+    WHERE u.kind = 'overage' AND u.status = 'issued' AND u.period_end >= :since AND u.user_id > :after
+    GROUP BY u.user_id, c.timezone ORDER BY u.user_id
+    """
+)
+
+
+async def billed(conn: AsyncConnection, since: datetime, until: datetime, *, after: int = 0) -> list[Row]:
+    """Who was invoiced for a month that ended at `since` or later: a row as `used` has it, from its end to `until`.
+
+    What came late of that month is settled with the next ones, whether anything was used in them or not.
+    """
+    values = {"since": since, "until": until, "after": after}
+    return [dict(row) for row in (await conn.execute(_BILLED, values)).mappings()]
+
+
+# Of a subscription that was loaded, and not told by events from its beginning on, nobody knows what it was before.
+_TOLD_SINCE = text(
+    """
+    SELECT count(*) > 0 AND bool_and(EXISTS (
+        SELECT FROM subscription_history h
+        WHERE h.stripe_subscription_id = s.stripe_subscription_id
+          AND h.occurred_at <= greatest(:since, coalesce(s.started_at, s.stripe_created_at, :since))
+                               + interval '1 minute'))
+    FROM users u
+    JOIN subscriptions s ON s.user_id = u.id OR (s.user_id IS NULL AND s.stripe_customer_id = u.stripe_customer_id)
+    WHERE u.id = :user_id
+    """
+)
+
+
+async def told_since(conn: AsyncConnection, user_id: int, since: datetime) -> bool:
+    """Whether events told what each of a customer's subscriptions was from `since` on, or from its beginning."""
+    return bool((await conn.execute(_TOLD_SINCE, {"user_id": user_id, "since": since})).scalar())
+
+
 _LOOKED_AT = text(
     "SELECT user_id, period_start, period_end, status, timezone FROM usage_invoices"
     " WHERE kind = 'overage' AND user_id = ANY(:users) AND status <> 'void' AND period_start >= :since"
@@ -218,21 +257,6 @@ async def looked_at_one(conn: AsyncConnection, user_id: int, start: datetime, *,
     )
     row = found.mappings().first()
     return UsageRow(**row) if row is not None else None
-
-
-async def closed_before(
-    conn: AsyncConnection, user_id: int, start: datetime, *, limit: int, lock: bool
-) -> list[UsageRow]:
-    """A customer's last months that ended by `start` and are closed for good, oldest first."""
-    found = await conn.execute(
-        text(
-            f"SELECT {_PERIOD} FROM usage_invoices u WHERE u.kind = 'overage' AND u.user_id = :user_id"  # noqa: S608 - names of our own
-            " AND u.period_end <= :start AND u.status IN ('issued', 'empty') AND u.input IS NOT NULL"
-            f" ORDER BY u.period_start DESC LIMIT :limit{' FOR UPDATE' if lock else ''}"
-        ),
-        {"user_id": user_id, "start": start, "limit": limit},
-    )
-    return [UsageRow(**row) for row in found.mappings()][::-1]
 
 
 async def totals_before(conn: AsyncConnection, user_id: int, start: datetime, *, limit: int) -> list[tuple[int, int]]:

@@ -205,13 +205,15 @@ _ACCOUNTS = text(
     SELECT DISTINCT stripe_account FROM payment_history WHERE created_at >= :since AND stripe_account <> ''
     UNION SELECT DISTINCT stripe_account FROM subscriptions
           WHERE status NOT IN ('canceled', 'incomplete_expired') AND stripe_account <> ''
+    UNION SELECT DISTINCT stripe_account FROM reconciliation_differences
+          WHERE settled_at IS NULL AND stripe_account <> ''
     ORDER BY 1
     """
 )
 
 
 async def connected(conn: AsyncConnection, since: datetime) -> list[str]:
-    """Connected accounts that were paid since then, or have subscriptions."""
+    """Connected accounts that were paid since then, or have subscriptions or open differences."""
     return list((await conn.execute(_ACCOUNTS, {"since": since})).scalars())
 
 
@@ -228,35 +230,6 @@ async def open_differences(conn: AsyncConnection, account: str, *, livemode: boo
     """The differences that are open, each with what the run compared that saw it last."""
     rows = await conn.execute(_OPEN, {"account": account, "livemode": livemode})
     return {(row[0], row[1], row[2], row[3]): (row[4], row[5]) for row in rows}
-
-
-_WHOSE = text(
-    """
-    SELECT stripe_id FROM reconciliation_runs
-    WHERE stripe_account = :account AND livemode = :livemode AND status = 'done' AND NOT dry_run
-      AND stripe_id IS NOT NULL
-    ORDER BY id DESC LIMIT 1
-    """
-)
-
-
-async def whose(conn: AsyncConnection, account: str, *, livemode: bool) -> str | None:
-    """The account at Stripe (acct_…) that the last run compared which came to its end, and could read that."""
-    return (await conn.execute(_WHOSE, {"account": account, "livemode": livemode})).scalar()
-
-
-_LEFT = text(
-    """
-    SELECT report -> 'again' FROM reconciliation_runs
-    WHERE stripe_account = :account AND livemode = :livemode AND status = 'done' AND NOT dry_run
-    ORDER BY id DESC LIMIT 1
-    """
-)
-
-
-async def left(conn: AsyncConnection, account: str, *, livemode: bool) -> list[Row]:
-    """What the last run that came to its end left to the next one, as it stands in its report."""
-    return list((await conn.execute(_LEFT, {"account": account, "livemode": livemode})).scalar() or ())
 
 
 _SUBSCRIPTIONS_OF = text(

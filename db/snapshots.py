@@ -106,6 +106,30 @@ async def payments_of(conn: AsyncConnection, invoices: Iterable[str]) -> set[str
     return {name for row in rows for name in row if name is not None}
 
 
+_ATTEMPTED = _lists(
+    """
+    WITH of AS (
+        SELECT unnest(:intents) AS intent
+        UNION SELECT stripe_payment_intent_id FROM charges WHERE stripe_charge_id = ANY(:charges)
+        UNION SELECT stripe_payment_intent_id FROM payment_history WHERE stripe_charge_id = ANY(:charges)
+    )
+    SELECT c.stripe_payment_intent_id FROM of JOIN charges c ON c.stripe_payment_intent_id = of.intent
+    WHERE c.stripe_charge_id <> ALL(:charges)
+    UNION
+    SELECT p.stripe_payment_intent_id FROM of JOIN payment_history p ON p.stripe_payment_intent_id = of.intent
+    WHERE p.stripe_charge_id <> ALL(:charges)
+    """,
+    "intents",
+    "charges",
+)
+
+
+async def attempted(conn: AsyncConnection, *, intents: Iterable[str], charges: Iterable[str]) -> set[str]:
+    """The intents, of these or of these charges, of which the books know other attempts than `charges`."""
+    rows = await conn.execute(_ATTEMPTED, {"intents": list(intents), "charges": list(charges)})
+    return set(rows.scalars())
+
+
 _LINKS = _lists(
     """
     SELECT stripe_invoice_id, payment_id FROM invoice_payments
@@ -252,12 +276,18 @@ _ROW_HERE = {
     )
     for table in TABLES
 }
-_ATTEMPT_HERE = text("SELECT to_jsonb(p)::text FROM payment_history p WHERE p.stripe_charge_id = :name")
+_ATTEMPT_HERE = {
+    "charges": text("SELECT to_jsonb(p)::text FROM payment_history p WHERE p.stripe_charge_id = :name"),
+    "payment_intents": text(
+        "SELECT to_jsonb(p)::text FROM payment_history p"
+        " WHERE p.stripe_payment_intent_id = :name AND p.stripe_charge_id IS NULL"
+    ),
+}
 
 
 async def here(conn: AsyncConnection, table: str, name: str) -> Row | None:
-    """Our copy of an object; of a charge without a copy the attempt that names it."""
+    """Our copy of an object; of a charge or an intent without a copy the attempt that names it."""
     raw: Any = (await conn.execute(_ROW_HERE[table], {"name": name})).scalar()
-    if raw is None and table == "charges":
-        raw = (await conn.execute(_ATTEMPT_HERE, {"name": name})).scalar()
+    if raw is None and table in _ATTEMPT_HERE:
+        raw = (await conn.execute(_ATTEMPT_HERE[table], {"name": name})).scalar()
     return None if raw is None else _decode(raw)

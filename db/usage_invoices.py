@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger
 
 from db.ledger import hash63
+from db.usage import Owner
 
 PARTNER = "partner"
 A_DAY = timedelta(days=1)
@@ -57,6 +58,19 @@ def owner_lock(name: str) -> int:
 def customer(user_id: int | None) -> str:
     """The name of a customer where partners have their prefix; no prefix holds a colon."""
     return f"user:{user_id}"
+
+
+def owner_named(name: str) -> Owner:
+    """The partner or the customer of a name, which `customer` gave or is a prefix."""
+    kind, colon, number = name.partition(":")
+    return Owner(user_id=int(number)) if colon and kind == "user" else Owner(api_key_prefix=name)
+
+
+def _owned(owner: Owner) -> tuple[str, dict[str, Any]]:
+    """Which rows are an owner's, so that their index finds them."""
+    if owner.api_key_prefix is not None:
+        return "u.kind = 'partner' AND u.api_key_prefix = :prefix", {"prefix": owner.api_key_prefix}
+    return "u.kind = 'overage' AND u.user_id = :user_id", {"user_id": owner.user_id}
 
 
 async def hold_owner(conn: AsyncConnection, prefix: str) -> bool:
@@ -211,28 +225,30 @@ async def of_invoice(conn: AsyncConnection, invoice_id: int, *, lock: bool = Fal
 
 
 async def closed_before(
-    conn: AsyncConnection, prefix: str, start: datetime, *, limit: int, lock: bool
+    conn: AsyncConnection, owner: Owner, start: datetime, *, limit: int, lock: bool
 ) -> list[UsageRow]:
     """The last periods that ended by `start` and are issued or empty, oldest first; with `lock` nobody changes them."""
+    whose, values = _owned(owner)
     found = await conn.execute(
         text(
-            f"SELECT {_COLUMNS} FROM usage_invoices u WHERE u.kind = 'partner' AND u.api_key_prefix = :prefix"  # noqa: S608 - names of our own
+            f"SELECT {_COLUMNS} FROM usage_invoices u WHERE {whose}"  # noqa: S608 - names of our own
             " AND u.period_end <= :start AND u.status IN ('issued', 'empty') AND u.input IS NOT NULL"
             f" ORDER BY u.period_start DESC LIMIT :limit{' FOR UPDATE' if lock else ''}"
         ),
-        {"prefix": prefix, "start": start, "limit": limit},
+        values | {"start": start, "limit": limit},
     )
     return [UsageRow(**row) for row in found.mappings()][::-1]
 
 
-async def standing(conn: AsyncConnection, prefix: str) -> list[UsageRow]:
-    """All periods of a partner that are issued or empty, oldest first."""
+async def standing(conn: AsyncConnection, owner: Owner) -> list[UsageRow]:
+    """All periods of a partner or a customer that are issued or empty, oldest first."""
+    whose, values = _owned(owner)
     found = await conn.execute(
         text(
-            f"SELECT {_COLUMNS} FROM usage_invoices u WHERE u.kind = 'partner' AND u.api_key_prefix = :prefix"  # noqa: S608 - names of our own
+            f"SELECT {_COLUMNS} FROM usage_invoices u WHERE {whose}"  # noqa: S608 - names of our own
             " AND u.status IN ('issued', 'empty') AND u.input IS NOT NULL ORDER BY u.period_start"
         ),
-        {"prefix": prefix},
+        values,
     )
     return [UsageRow(**row) for row in found.mappings()]
 
@@ -368,26 +384,3 @@ async def release(conn: AsyncConnection, row_id: int, by: str, *, now: datetime)
         text("UPDATE usage_invoices SET released_by = :by, updated_at = :now WHERE id = :id"),
         {"id": row_id, "by": by, "now": now},
     )
-
-
-async def waiting(conn: AsyncConnection, prefix: str | None = None) -> list[dict[str, Any]]:
-    """Periods that are parked, and those that wait for a job that will not run by itself any more, oldest first.
-
-    `job_status` is `dead`, `cancelled`, or None where there is no such job any more.
-    """
-    found = await conn.execute(
-        text(
-            """
-            SELECT u.id, u.api_key_prefix, u.period_start, u.period_end, u.timezone, u.status, u.reasons, u.currency,
-                   u.total_cents, u.input ->> 'name' AS name, u.job_id, j.status AS job_status,
-                   j.last_error, u.updated_at
-            FROM usage_invoices u LEFT JOIN jobs j ON j.id = u.job_id
-            WHERE u.kind = 'partner' AND (u.status = 'parked' OR (u.status = 'pending' AND u.job_id IS NOT NULL
-                  AND coalesce(j.status, 'dead') NOT IN ('queued', 'retrying')))
-              AND (CAST(:prefix AS text) IS NULL OR u.api_key_prefix = :prefix)
-            ORDER BY u.period_start, u.api_key_prefix
-            """
-        ),
-        {"prefix": prefix},
-    )
-    return [dict(row) for row in found.mappings()]

@@ -21,8 +21,10 @@ from jobs.rules.credits import state
 from worker.deps import Tx
 
 if TYPE_CHECKING:
+    from db.manual_payments import Standing
     from jobs.invoices.credit_note import Credited
     from jobs.invoices.pay import Recorded
+    from jobs.invoices.void_payment import Voided
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -116,22 +118,39 @@ async def own_invoice(tx: Tx, ref: str) -> Mapping[str, Any]:
 
 def recorded_json(done: "Recorded") -> dict[str, Any]:
     """A payment that was recorded, and how its invoice stands then, as JSON."""
-    stands = done.invoice
     return {
         "payment_id": done.payment_id,
         "new": done.new,
         "over_cents": done.over,
         "credit_id": done.credit_id,
-        "invoice": {
-            "id": stands.id,
-            "number": stands.number,
-            "status": stands.status,
-            "currency": stands.currency,
-            "amount_due_cents": stands.due,
-            "amount_paid_cents": stands.paid,
-            "credited_cents": stands.credited,
-            "amount_remaining_cents": stands.remaining,
-        },
+        "receipt_document_id": done.receipt_id,
+        "invoice": _stands_json(done.invoice),
+    }
+
+
+def voided_json(done: "Voided") -> dict[str, Any]:
+    """A payment that was voided, and how its invoice stands then, as JSON."""
+    return {
+        "payment_id": done.payment.id,
+        "reference": done.payment.reference,
+        "amount_cents": done.payment.amount_cents,
+        "new": done.new,
+        "credit_id": done.payment.credit_id,
+        "receipt_document_id": done.receipt_id,
+        "invoice": _stands_json(done.invoice),
+    }
+
+
+def _stands_json(stands: "Standing") -> dict[str, Any]:
+    return {
+        "id": stands.id,
+        "number": stands.number,
+        "status": stands.status,
+        "currency": stands.currency,
+        "amount_due_cents": stands.due,
+        "amount_paid_cents": stands.paid,
+        "credited_cents": stands.credited,
+        "amount_remaining_cents": stands.remaining,
     }
 
 

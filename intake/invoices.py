@@ -105,7 +105,7 @@ async def _money_of(conn: AsyncConnection, invoice: Mapping[str, Any] | None) ->
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    typed = {"reason", "method", "reference", "recorded_by"}
+    typed = {"reason", "method", "reference", "recorded_by", "voided_by", "void_reason"}
     return jsonable({name: without_secrets(value) if name in typed else value for name, value in row.items()})
 
 

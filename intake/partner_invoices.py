@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from db import usage_invoices
+from db.operators import contracts
 from intake.overview import jsonable, without_secrets
 from jobs.invoices.document import Document
 from jobs.partners.after_end import unbilled
@@ -68,7 +68,7 @@ async def waiting(tx: Tx, prefix: str | None = None) -> list[dict[str, Any]]:
 
     `what_to_do` is there where no reason tells it: the period's job will not run by itself any more.
     """
-    found = await usage_invoices.waiting(tx.conn, prefix) + await unbilled(tx, prefix)
+    found = await contracts.waiting(tx.conn, prefix) + await unbilled(tx, prefix)
     for row in found:
         row["name"] = row["name"] or local_day(row["period_start"], row["timezone"]).strftime("%Y-%m")
         row["last_error"] = without_secrets(row["last_error"])

@@ -77,6 +77,24 @@ def value(told: str | None, currency: str | None) -> str:
         return told
 
 
+def sides(one: Told | Mapping[str, Any]) -> tuple[str, str]:
+    """Both sides of a difference as they are shown; of a whole object that is missing, where it is."""
+    class_, _, field = where(one)
+    here, there, currency = (
+        (one.here, one.there, one.currency) if isinstance(one, Told) else (one["here"], one["there"], one["currency"])
+    )
+    if field or class_ not in {"missing_here", "missing_there"}:
+        return value(here, currency), value(there, currency)
+    has = here if class_ == "missing_there" else there
+    shown = "there" if has is None else value(has, currency)
+    return ("missing", shown) if class_ == "missing_here" else (shown, "missing")
+
+
+def many(count: int, thing: str) -> str:
+    """`1 event`, `1,204 events`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def amount(cents: int, currency: str) -> str:
     """Minor units without the currency's name: `1,204.00`."""
     return money(cents, currency).rpartition(" ")[0]
@@ -163,15 +181,15 @@ def _agreed(report: Report) -> str:
 
 
 def _differences(count: int) -> str:
-    return f"{count:,} {'difference' if count == 1 else 'differences'}"
+    return many(count, "difference")
 
 
 def _objects(count: int) -> str:
-    return f"{count:,} {'object' if count == 1 else 'objects'}"
+    return many(count, "object")
 
 
 def _events(count: int) -> str:
-    return f"{count:,} {'event' if count == 1 else 'events'}"
+    return many(count, "event")
 
 
 def next_steps(report: Report) -> list[str]:
@@ -211,14 +229,25 @@ def next_steps(report: Report) -> list[str]:
     return steps
 
 
+def stuck(found: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of which accounts the differences cannot be looked at any more, and what to do about that."""
+    named = {one["stripe_account"] for one in found if not one["settled_at"]}
+    return [
+        f"{one['stripe_account']} could not be compared ({without_secrets(one['error'] or '')}): its differences stay "
+        f"as they are. Was it disconnected? billing reconcile dismiss --account {one['stripe_account']} --why '…'"
+        for one in failed
+        if one["stripe_account"] in named
+    ]
+
+
 def totals(report: Report) -> Sequence[tuple[str, str, str, str, str]]:
     """Currency, sort of money, our books, Stripe, difference; in the order of a statement."""
-    order = ("charges", "refunds", "disputes", "fees", "payouts")
+    order = ("charges", "refunds", "disputes", "fees", "other_fees", "payouts")
     rows = sorted(report.totals, key=lambda one: (one.currency, order.index(one.money) if one.money in order else 9))
     return [
         (
             one.currency.upper(),
-            one.money,
+            one.money.replace("_", " "),
             amount(one.here, one.currency),
             amount(one.there, one.currency),
             amount(one.difference, one.currency) if one.difference else "",

@@ -1,13 +1,16 @@
 """Real servers for every test: an embedded PostgreSQL, cloned from a migrated template, and an embedded Valkey."""
 
 import asyncio
+import gc
 import os
 import shutil
+import ssl
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import psutil
@@ -29,7 +32,42 @@ settings.load_profile("shared machine")  # how long an example takes says someth
 SHM, SHM_FREE = Path("/dev/shm"), 4 * 1024**3  # noqa: S108 - a file system in memory, whose folders we name at random
 """Where thousands of databases are made and dropped in half the time, if so many bytes are free there."""
 
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "autovacuum": "off",  # a test's database lives for a second
+}
+
+COUNTED = (Path("tests/rules"), Path("tests/db/test_money.py"))
+"""The tests that must reach the last branch of the rules by themselves: the others are not slowed down by counting."""
+
+STORES = {"cacert.pem", "ca-certificates.crt"}
+"""How files with all the world's certificates are called."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that wait for processes: the others fill the processors meanwhile, and the end is even."""
+    waiting = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in waiting)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Count the branches that are run only in the tests that must reach them all."""
+    plugin: Any = item.config.pluginmanager.getplugin("_cov")
+    counting = plugin.cov_controller if plugin is not None else None
+    wanted = any(item.path.is_relative_to(item.config.rootpath / place) for place in COUNTED)
+    if counting is not None and counting.started != wanted:
+        counting.resume() if wanted else counting.pause()
+    return (yield)
 
 
 class MovedClock:
@@ -58,6 +96,24 @@ def _logging_as_it_was() -> Iterator[None]:
     """What a test configures of the logs, the next one does not inherit."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_are_read_once() -> Iterator[None]:
+    """Each HTTP client reads all the world's anew, which takes longer than many a test."""
+    make = ssl.create_default_context
+    known: dict[str, ssl.SSLContext] = {}
+
+    def remembered(*words: Any, cafile: str | None = None, **options: Any) -> ssl.SSLContext:
+        if words or options or cafile is None or Path(cafile).name not in STORES:
+            return make(*words, cafile=cafile, **options)
+        if cafile not in known:
+            known[cafile] = make(cafile=cafile)
+        return known[cafile]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", remembered)
+        yield
 
 
 @pytest.fixture

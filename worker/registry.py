@@ -6,6 +6,7 @@ import pkgutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, cast, get_type_hints
 
 import msgspec
@@ -142,6 +143,7 @@ def applies_events(fn: EventApplier) -> EventApplier:
     return fn
 
 
+@cache
 def discover(package: str) -> Registry:
     """Import every module of `package`, so that its decorators have run."""
     found = importlib.import_module(package)

@@ -301,6 +301,7 @@ class Settings(BaseSettings):
     billing_sellers_file: Path | None = None
     billing_stripe_documents: Annotated[frozenset[str], NoDecode, BeforeValidator(_documents)] = frozenset()
     billing_public_url: Annotated[str | None, AfterValidator(lambda url: url and _page(url))] = None
+    billing_admin_url: Annotated[str | None, AfterValidator(lambda url: url and _page(url))] = None
     billing_link_secret: Annotated[SecretStr | None, AfterValidator(_long_secret)] = None
     billing_link_days: Annotated[int, Field(ge=1, le=365)] = 30
     billing_pdf_processes: Annotated[int | None, Field(ge=1, le=64)] = None

@@ -115,7 +115,17 @@ class ManualPayment(Base):
     __tablename__ = "manual_payments"
     __table_args__ = (
         CheckConstraint("amount_cents > 0", name="amount_cents"),
-        UniqueConstraint("invoice_id", "reference"),
+        CheckConstraint(
+            "(voided_at IS NULL) = (voided_by IS NULL) AND (voided_at IS NULL) = (void_reason IS NULL)", name="voided"
+        ),
+        Index(
+            "uq_manual_payments_invoice_id_reference",
+            "invoice_id",
+            "reference",
+            unique=True,
+            postgresql_where=text("voided_at IS NULL"),
+        ),
+        Index("ix_manual_payments_invoice_id", "invoice_id"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -128,3 +138,9 @@ class ManualPayment(Base):
     paid_at: Mapped[datetime]
     recorded_at: Mapped[datetime]
     recorded_by: Mapped[str]
+    credit_id: Mapped[int | None] = mapped_column(ForeignKey("credits.id"))
+    """The credit that was given for what came beyond what was due."""
+    voided_at: Mapped[datetime | None]
+    """When it was found to have been recorded by mistake: it counts for nothing since."""
+    voided_by: Mapped[str | None]
+    void_reason: Mapped[str | None]

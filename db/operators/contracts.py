@@ -75,3 +75,26 @@ _KEYS = text(
 async def keys(conn: AsyncConnection, prefix: str) -> list[Row]:
     """The keys by which a partner reports and reads usage; those that are revoked stand last."""
     return [dict(row) for row in (await conn.execute(_KEYS, {"prefix": prefix})).mappings()]
+
+
+async def waiting(conn: AsyncConnection, prefix: str | None = None) -> list[dict[str, Any]]:
+    """Periods that are parked, and those that wait for a job that will not run by itself any more, oldest first.
+
+    `job_status` is `dead`, `cancelled`, or None where there is no such job any more.
+    """
+    found = await conn.execute(
+        text(
+            """
+            SELECT u.id, u.api_key_prefix, u.period_start, u.period_end, u.timezone, u.status, u.reasons, u.currency,
+                   u.total_cents, u.input ->> 'name' AS name, u.job_id, j.status AS job_status,
+                   j.last_error, u.updated_at
+            FROM usage_invoices u LEFT JOIN jobs j ON j.id = u.job_id
+            WHERE u.kind = 'partner' AND (u.status = 'parked' OR (u.status = 'pending' AND u.job_id IS NOT NULL
+                  AND coalesce(j.status, 'dead') NOT IN ('queued', 'retrying')))
+              AND (CAST(:prefix AS text) IS NULL OR u.api_key_prefix = :prefix)
+            ORDER BY u.period_start, u.api_key_prefix
+            """
+        ),
+        {"prefix": prefix},
+    )
+    return [dict(row) for row in found.mappings()]

@@ -1,7 +1,7 @@
 """Operators look at comparisons with Stripe and at what did not agree, and put away what they know."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -61,6 +61,7 @@ _DIFFERENCES = text(
     WHERE (:all OR d.settled_at IS NULL)
       AND (CAST(:class AS text) IS NULL OR d.class = :class)
       AND (CAST(:object AS text) IS NULL OR d.object_id = :object)
+      AND (CAST(:account AS text) IS NULL OR d.stripe_account = :account)
       AND (CAST(:after AS bigint) IS NULL OR d.id < :after)
     ORDER BY d.id DESC LIMIT :limit
     """  # noqa: S608 - a constant
@@ -74,10 +75,11 @@ async def differences(
     all_: bool = False,
     class_: DifferenceClass | None = None,
     object_id: str | None = None,
+    account: str | None = None,
     after: int | None = None,
 ) -> list[Row]:
-    """Differences that are open (or all), newest first."""
-    values = {"limit": limit, "all": all_, "class": class_, "object": object_id, "after": after}
+    """Differences that are open (or all), newest first; `account` is a connected one, empty for our own."""
+    values = {"limit": limit, "all": all_, "class": class_, "object": object_id, "account": account, "after": after}
     return [dict(row) for row in (await conn.execute(_DIFFERENCES, values)).mappings()]
 
 
@@ -89,10 +91,30 @@ _LAST = text(
     """
 )
 
+STILL = timedelta(days=3)
+"""An account that was not even tried for so long is compared no more: what it ended with is history."""
+
 
 async def failed(conn: AsyncConnection) -> list[Row]:
-    """Accounts whose last comparison did not come to its end, with why."""
-    return [dict(row) for row in (await conn.execute(_LAST)).mappings() if row["status"] == "failed"]
+    """Accounts whose last comparison did not come to its end, with why; those that are compared still."""
+    last = [dict(row) for row in (await conn.execute(_LAST)).mappings()]
+    newest: datetime | None = max((row["started_at"] for row in last), default=None)
+    return [row for row in last if row["status"] == "failed" and newest and newest - row["started_at"] <= STILL]
+
+
+_OF = text(
+    """
+    SELECT d.id FROM reconciliation_differences d
+    WHERE d.settled_at IS NULL AND (CAST(:class AS text) IS NULL OR d.class = :class)
+      AND (CAST(:account AS text) IS NULL OR d.stripe_account = :account)
+    ORDER BY d.id
+    """
+)
+
+
+async def open_ids(conn: AsyncConnection, *, class_: DifferenceClass | None, account: str | None) -> list[int]:
+    """The differences that are open, of a class, or of an account (empty: our own), or of both."""
+    return list((await conn.execute(_OF, {"class": class_, "account": account})).scalars())
 
 
 _HOLD = text(

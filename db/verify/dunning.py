@@ -53,7 +53,8 @@ LETTERS = Question(
         JOIN invoices i ON i.id = substring(m.key FROM '^dunning/own-([0-9]{{1,18}})/')::bigint
         LEFT JOIN dunning_cases c ON c.invoice_id = i.id AND c.stripe_invoice_id IS NULL AND c.outcome IN ({_SETTLED})
         LEFT JOIN LATERAL (
-            SELECT max(p.recorded_at) AS at FROM manual_payments p WHERE p.invoice_id = i.id AND p.paid_at = i.paid_at
+            SELECT max(p.recorded_at) AS at FROM manual_payments p
+            WHERE p.invoice_id = i.id AND p.paid_at = i.paid_at AND p.voided_at IS NULL
         ) AS heard ON true
         CROSS JOIN LATERAL (SELECT greatest(i.paid_at, least(c.closed_at, heard.at)) AS at) AS known
         WHERE m.key LIKE 'dunning/own-%' AND m.key NOT LIKE '%/again/%' AND i.status = 'paid'

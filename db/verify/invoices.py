@@ -72,7 +72,7 @@ SETTLED = Question(
         FROM invoices o [looked o.id]
         LEFT JOIN (
             SELECT m.invoice_id, sum(m.amount_cents)::bigint AS came FROM manual_payments m [looked m.invoice_id]
-            GROUP BY 1
+            WHERE m.voided_at IS NULL GROUP BY 1
         ) AS h ON h.invoice_id = o.id
         LEFT JOIN (
             SELECT s.collects_invoice_id, sum(CASE WHEN s.status = 'paid'

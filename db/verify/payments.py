@@ -124,7 +124,11 @@ REFUNDS = Question(
     """,
 )
 
-_AFRESH = "`billing reconcile --repair` fetches its charge from Stripe and derives the payment anew"
+_AFRESH = (
+    "`billing reconcile --repair` fetches its charge from Stripe, however old it is, and derives the payment anew. "
+    "What it tells as missing_there Stripe does not know: find out who wrote that row, then delete it"
+)
+_SINCE = "`billing reconcile --repair --since DATE`, a day before the payment, fetches its charge and derives it anew"
 
 INVARIANTS = (
     Invariant(
@@ -142,7 +146,7 @@ INVARIANTS = (
     Invariant(
         name="payments-linked",
         holds="A payment's user and invoice are those that Stripe names, of the same account and mode.",
-        mend=_AFRESH,
+        mend=_SINCE,
         check=LINKS,
     ),
     Invariant(
@@ -154,7 +158,7 @@ INVARIANTS = (
     Invariant(
         name="refunds-within-payments",
         holds="What was given back of a payment is what its refunds come to, and never more than was paid.",
-        mend="`billing reconcile --repair` fetches the charge and its refunds from Stripe",
+        mend="`billing reconcile --repair --since DATE`, a day before the payment, fetches the charge and its refunds",
         check=REFUNDS,
     ),
 )

@@ -33,10 +33,10 @@ BACKLOG = 3_000
 PATIENCE = 2.0
 """Seconds that the history waits at the end of a day for the workers; they may just have been killed."""
 
-HEARD, HEARD_IN_CHAOS = timedelta(days=2), timedelta(days=5 + EVERY)
+HEARD, HEARD_IN_CHAOS = timedelta(days=2), timedelta(days=6 + EVERY)
 """How late the business hears of something at most: workers may lag a day behind, chaos holds events back for three.
 
-What chaos loses for good is heard of when the books are reconciled.
+What chaos loses for good is heard of when the books are reconciled, which takes a day at most.
 """
 
 LOOK = 0.025
@@ -136,12 +136,25 @@ class Director:
         if self.stopping.is_set():
             raise StoppedError
         if to > self.now:
+            if self.bookkeeper is not None and self.now // DAY < to // DAY:
+                self._await_bookkeeper()
             before, self.now = self.now, self.stripe.move_clock(to)
             self.calendar.move(before, self.now)
             if self.partners is not None:
                 self.partners.pass_days(before, self.now)
             if self.bookkeeper is not None:
                 self.bookkeeper.pass_days(before, self.now)
+
+    def _await_bookkeeper(self) -> None:
+        """Let no day end before the last night's comparison has: a year's would queue up behind one that was killed.
+
+        Raises StuckError when it does not end.
+        """
+        end = time.monotonic() + DRAIN_TIMEOUT
+        while self.ledger.reconciling():
+            if time.monotonic() > end:
+                raise StuckError("a comparison with Stripe does not end: see `billing reconcile list`")
+            self._pause(LOOK)
 
     def breathe(self) -> None:
         """Let a second pass before the next request, as it does where people click.

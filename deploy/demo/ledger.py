@@ -52,6 +52,8 @@ _BACKLOG = text(
 
 _DUE = text("SELECT count(*) FROM queue WHERE dead_reason IS NULL AND (due_at <= :now OR lease_token IS NOT NULL)")
 
+_RECONCILING = text("SELECT EXISTS (SELECT FROM queue WHERE name = 'reconcile_books' AND dead_reason IS NULL)")
+
 _WAITING = text(
     """
     SELECT q.id, q.queue, j.created_at, q.due_at, q.attempts > 0
@@ -162,6 +164,14 @@ class Ledger:
 
         async def ask(conn: AsyncConnection) -> int:
             return (await conn.execute(_DUE, {"now": self._now()})).scalar_one()
+
+        return self._ask(ask)
+
+    def reconciling(self) -> bool:
+        """Whether a comparison with Stripe goes on, or waits for its turn."""
+
+        async def ask(conn: AsyncConnection) -> bool:
+            return bool((await conn.execute(_RECONCILING)).scalar_one())
 
         return self._ask(ask)
 

@@ -128,6 +128,7 @@ def build_app(
     app.include_router(partners_invoices.api)  # its fixed names come before any prefix
     app.include_router(partners.api)
     app.include_router(tokens.api)
+    app.include_router(partners_invoices.pages)  # so do its pages
     app.include_router(partners.pages)
     app.include_router(verify.api)
     app.include_router(reconciliation.api)

@@ -18,6 +18,7 @@ from intake.admin.dunning import times
 from intake.admin.models import JobId, Reasoned
 from intake.dunning import hand
 from jobs.invoices import credit_note, pay
+from jobs.invoices import void_payment as void
 from jobs.invoices.credit_note_parts import LinePart
 from jobs.invoices.sellers import sellers_from
 from jobs.partners import credits as business
@@ -169,6 +170,18 @@ async def record_payment(at: AtDesk, who: ByOperator, ref: str, asked: models.Re
 
     done = await _acted(at, work, dry_run=asked.dry_run)
     return models.Recorded.model_validate({**done, "dry_run": asked.dry_run})
+
+
+@api.post("/invoices/{ref:path}/payments/void", responses=REFUSED)
+async def void_payment(at: AtDesk, who: ByOperator, ref: str, asked: models.VoidPayment) -> models.PaymentVoided:
+    """Take back a payment that was recorded by mistake: the invoice is owed again."""
+
+    async def work(tx: Tx) -> dict[str, Any]:
+        invoice = await words.own_invoice(tx, ref)
+        return words.voided_json(await void.void_payment(tx, invoice["id"], asked.reference, by=_by(who, asked)))
+
+    done = await _acted(at, work, dry_run=asked.dry_run)
+    return models.PaymentVoided.model_validate({**done, "dry_run": asked.dry_run})
 
 
 @api.post("/invoices/{ref:path}/credit-notes", responses=REFUSED)

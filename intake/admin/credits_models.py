@@ -164,6 +164,26 @@ class Recorded(BaseModel):
     new: bool
     over_cents: Cents
     credit_id: int | None
+    receipt_document_id: Annotated[int | None, Field(description="The document that confirms it.")]
+    invoice: Stands
+    dry_run: bool
+
+
+class VoidPayment(Reasoned):
+    """A payment that was recorded by mistake, by its reference; `why` is needed."""
+
+    reference: Annotated[str, Field(max_length=200)]
+
+
+class PaymentVoided(BaseModel):
+    """A payment that was voided; `new` is false when it was before."""
+
+    payment_id: int
+    reference: str
+    amount_cents: Cents
+    new: bool
+    credit_id: Annotated[int | None, Field(description="The credit of its surplus, which is void as well.")]
+    receipt_document_id: Annotated[int | None, Field(description="The copy of its receipt that says so.")]
     invoice: Stands
     dry_run: bool
 

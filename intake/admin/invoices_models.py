@@ -146,6 +146,10 @@ class ManualPayment(BaseModel):
     paid_at: datetime
     recorded_at: datetime
     recorded_by: str
+    credit_id: Annotated[int | None, Field(description="The credit of what was paid too much.")]
+    voided_at: Annotated[datetime | None, Field(description="When it was found to be a mistake: it counts no more.")]
+    voided_by: str | None
+    void_reason: str | None
 
 
 class PaidByCredit(BaseModel):

@@ -3,19 +3,22 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import HTMLResponse, Response
 from fastapi.security import HTTPBearer
 from sqlalchemy.exc import DBAPIError
 
 from db.operators.actions import Actor, NotAllowedError, UnknownIdsError
-from db.operators.filters import plain
+from db.operators.filters import BadFilterError, plain
 from db.tokens import has_contract
 from intake.admin import partners_invoices_models as models
 from intake.admin.api import REFUSED, ByOperator, bearer
+from intake.admin.dashboard import OwnForm, SignedIn, see
 from intake.admin.desk import AtDesk, Desk
 from intake.admin.dunning import times
-from intake.dunning import hand
+from intake.dunning import hand, money
 from intake.partner_invoices import BUSY, LOCKED, done_json, preview_json, waiting
 from jobs.invoices.sellers import sellers_from
 from jobs.partners import release as releasing
@@ -33,6 +36,8 @@ api = APIRouter(
     dependencies=[Depends(bearer), Depends(HTTPBearer(auto_error=False, description="ADMIN_TOKEN"))],
     responses={401: {"description": "No token, or a wrong one."}, 503: {"description": "The database is away."}},
 )
+pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+LONGEST_WHY, LONGEST_PERIOD = 500, 20
 Month = Annotated[str | None, Query(max_length=20, description="A month of the period: 2026-10; else the running one.")]
 
 
@@ -140,3 +145,42 @@ async def void_period(at: AtDesk, who: ByOperator, prefix: str, asked: models.On
 
     name, was = await _acted(at, work, dry_run=asked.dry_run)
     return models.PeriodVoid(partner=prefix, period=name, was=was, dry_run=asked.dry_run)
+
+
+def _asked(fields: dict[str, str]) -> models.OnPeriod:
+    why = plain("why", fields.get("why", "").strip())
+    if not why:
+        raise BadFilterError("why", "is missing: say why, for the audit log")
+    if len(why) > LONGEST_WHY:
+        raise BadFilterError("why", f"has more than {LONGEST_WHY} characters")
+    period = plain("period", fields.get("period", "").strip())
+    if not period or len(period) > LONGEST_PERIOD:
+        raise BadFilterError("period", "is missing: a month of it, such as 2026-10")
+    return models.OnPeriod(period=period, why=why)
+
+
+@pages.post("/partners/{prefix}/release")
+async def release_on_page(at: AtDesk, settings: WithSettings, who: SignedIn, prefix: str, fields: OwnForm) -> Response:
+    """Issue a parked invoice after all; what cannot be one yet stays parked, and the page says why."""
+    by = f"{who.who} (dashboard)"
+    done = await _Hand(at, settings, by, prefix).settle(releasing.release, _asked(fields))
+    said = f"{done.period}: {done.number or done.status}"
+    if done.status == "parked":
+        said = f"{done.period} is still parked: {'; '.join(one.why for one in done.concerns if one.stops)}"
+    elif done.differs and done.currency is not None:
+        said += f", over {money(done.total, done.currency)} by what is known now"
+    return see(f"/partners/{quote(prefix, safe='')}", said)
+
+
+@pages.post("/partners/{prefix}/void")
+async def void_on_page(at: AtDesk, who: SignedIn, prefix: str, fields: OwnForm) -> Response:
+    """Drop a period that is parked."""
+    asked = _asked(fields)
+    by = Actor(f"{who.who} (dashboard)", asked.why)
+
+    async def work(tx: Tx) -> tuple[str, str]:
+        name = await _prefix(tx, prefix)
+        return await releasing.void(tx, name, asked.period, by, only="parked")
+
+    name, _ = await _acted(at, work, dry_run=False)
+    return see(f"/partners/{quote(prefix, safe='')}", f"{name} is void: `billing partners invoice` does it anew")

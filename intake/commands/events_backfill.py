@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +16,7 @@ from db.operators.actions import Actor, write_audit
 from db.operators.filters import BadFilterError, period, plain
 from intake.commands import render
 from intake.commands.connect import NO, USAGE, actor, fail, log_to_stderr, plain_errors
-from intake.commands.options import AsJson, DryRun, Since, Until, Who, Why, Yes
+from intake.commands.options import AsJson, DryRun, Since, Until, Who, Why, Yes, past
 from worker.deps import Deps
 from worker.errors import Refused, TryLater
 from worker.settings import Settings, load_settings
@@ -71,7 +73,7 @@ def backfill(
     found = _run(order, settings, put=not dry_run and not asks, quiet=as_json)
     if asks and found.missed:
         _page(found, as_json=False, put=False)
-        if not render.confirmed(f"put {found.missed:,} events into the inbox?", yes=yes):
+        if not render.confirmed(f"put {_events(found.missed)} into the inbox?", yes=yes):
             fail("nothing was changed", NO)
         found = _run(order, settings, put=True, quiet=as_json)
     _page(found, as_json=as_json, put=not dry_run)
@@ -93,13 +95,17 @@ async def _replay(order: Order, settings: Settings, *, put: bool, quiet: bool) -
     from intake.commands.at_work import worker_deps  # noqa: PLC0415 - other commands about events need no Stripe SDK
     from jobs.reconciliation.lists import newest  # noqa: PLC0415 - nor the business
     from jobs.reconciliation.replay import replay  # noqa: PLC0415 - as above
+    from jobs.reconciliation.whose import in_books  # noqa: PLC0415 - as above
 
     console = Console(stderr=True)
     async with worker_deps(settings, name="billing-backfill", connections=2) as d:
-        begin, end = period(order.since, order.until, (d.business or d.clock).now())
+        now = (d.business or d.clock).now()
+        begin, end = period(order.since, order.until, now)
         if begin is None:
             raise BadFilterError("since", "is empty")
-        stripe = await newest(d, plain("account", order.account) or "")
+        past(begin, end, now)
+        _known(order.types)
+        stripe = await newest(d, await in_books(d, plain("account", order.account) or ""))
         with console.status("asking Stripe what happened") as status:
 
             def told(seen: int) -> None:
@@ -122,7 +128,8 @@ async def _audit(d: Deps, order: Order, begin: datetime, end: datetime | None, f
         "by_type": dict(found.by_type),
     }
     async with d.tx() as tx:
-        await write_audit(tx.conn, order.by, "events.backfill", f"{found.put} events", now=tx.wall, details=details)
+        target = _events(found.put)
+        await write_audit(tx.conn, order.by, "events.backfill", target, now=tx.wall, details=details)
 
 
 def _page(found: Any, *, as_json: bool, put: bool) -> None:
@@ -138,12 +145,33 @@ def _page(found: Any, *, as_json: bool, put: bool) -> None:
         for name, count in by_type.items():
             made.add_row(render.text(name), f"{count:,}")
         page.print(made)
-    said = f"{found.put:,} were put into the inbox" if put else "nothing was changed"
-    page.print(Text(f"{found.seen:,} events at Stripe, {found.missed:,} of them were not here; {said}"))
+    said = f"{found.put:,} {_be(found.put)} put into the inbox" if put else "nothing was changed"
+    head = f"{_events(found.seen)} at Stripe, {found.missed:,} of them {_be(found.missed)} not here; {said}"
+    page.print(Text(head))
     for count, what in (
-        (found.dead, "are in the inbox, and were given up: billing events list --status dead"),
-        (found.unread, "could not be read as events: the log names them"),
-        (found.other_mode, "are of the other mode, and are refused (STRIPE_MODE)"),
+        (found.dead, "in the inbox, given up: billing events list --status dead"),
+        (found.unread, "could not be read: the log names each"),
+        (found.other_mode, "of the other mode, refused (STRIPE_MODE)"),
     ):
         if count:
-            page.print(Text(f"{count:,} {what}", style="yellow"))
+            page.print(Text(f"{_events(count)} {what}", style="yellow"))
+
+
+def _events(count: int) -> str:
+    return f"{count:,} event" if count == 1 else f"{count:,} events"
+
+
+def _be(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _known(types: Collection[str]) -> None:
+    """Stripe answers an unknown type with an empty list, as if nothing had been missed. Raises BadFilterError."""
+    from worker.adapters.stripe_events import event_types  # noqa: PLC0415 - other commands about events need no Stripe SDK
+
+    known = event_types()
+    for name in types:
+        if not any(fnmatchcase(one, name) for one in known):
+            near = get_close_matches(name.rstrip(".*"), known, n=1) or get_close_matches(name, known, n=1, cutoff=0.4)
+            meant = f"did you mean {near[0]!r}?" if near else "https://docs.stripe.com/api/events/types lists them all"
+            raise BadFilterError("type", f"{name!r} is no type of event that Stripe has: {meant}")

@@ -139,7 +139,8 @@ def _settled(page: Console, told: Mapping[str, Any], currency: str) -> None:
     render.section(
         page,
         "Payments past Stripe",
-        [line(one["amount_cents"], f"{one['method']} {one['reference']}, by {one['recorded_by']}", one["paid_at"])
+        [line(one["amount_cents"], f"{one['method']} {one['reference']}, by {one['recorded_by']}{_voided(one)}",
+              one["paid_at"])
          for one in told["payments"]],
     )  # fmt: skip
     notes: Sequence[Mapping[str, Any]] = told["credit_notes"]
@@ -151,6 +152,10 @@ def _settled(page: Console, told: Mapping[str, Any], currency: str) -> None:
         [line(one["total_cents"], f"{one['number']}: {one['reason'] or ''}{back}", one["issued_at"])
          for one, back in zip(notes, sent, strict=True)],
     )  # fmt: skip
+
+
+def _voided(payment: Mapping[str, Any]) -> str:
+    return f"; void, by {payment['voided_by']}: {payment['void_reason']}" if payment["voided_at"] else ""
 
 
 def _document(one: Mapping[str, Any]) -> Text:

@@ -1,4 +1,4 @@
-"""`billing invoices paid`, `credit-note` and `push`: what comes after an invoice of ours was issued."""
+"""`billing invoices paid`, `void-payment`, `credit-note` and `push`: what comes after an invoice of ours was issued."""
 
 from typing import Annotated, Any
 
@@ -62,6 +62,34 @@ def paid(
     kept = "; what was too much is a credit" if done["over_cents"] else ""
     before = "" if done["new"] else "this payment was recorded before: "
     told(done, f"{before}{stands['number']} {state}{kept}", as_json=as_json, dry_run=dry_run)
+
+
+def void_payment(
+    ref: Ref,
+    *,
+    reference: Annotated[str, typer.Option(help="That of the payment, as it was recorded.")],
+    why: Annotated[str, typer.Option(help="Why it was a mistake, for the audit log.")],
+    who: Who = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take back a payment that was recorded by mistake: the invoice is owed again, and dunning goes on.
+
+    Example: billing invoices void-payment API-202611-0001 --reference 'SEPA 2026-11-14/77' --why 'it was for another'
+    """
+    from jobs.invoices import void_payment as business  # noqa: PLC0415 - listings need no business
+
+    async def work(tx: Tx) -> dict[str, Any]:
+        invoice = await words.own_invoice(tx, ref)
+        return words.voided_json(await business.void_payment(tx, invoice["id"], reference, by=actor(who, why)))
+
+    done = acted(work, dry_run=dry_run)
+    stands = done["invoice"]
+    left = money(stands["amount_remaining_cents"], stands["currency"])
+    state = "is still paid" if stands["status"] == "paid" else f"has {left} left to pay"
+    receipt = "; tell the customer, who may have the receipt" if done["new"] and done["receipt_document_id"] else ""
+    before = "" if done["new"] else "this payment was voided before: "
+    told(done, f"{before}{stands['number']} {state}{receipt}", as_json=as_json, dry_run=dry_run)
 
 
 def _line(typed: str, currency: str) -> tuple[int, int | None]:
@@ -140,5 +168,6 @@ def push(ref: Ref, *, why: Why = None, who: Who = None, dry_run: DryRun = False,
 def register(app: typer.Typer) -> None:
     """Add these commands to `billing invoices`."""
     app.command()(paid)
+    app.command("void-payment")(void_payment)
     app.command("credit-note")(credit_note)
     app.command()(push)

@@ -212,10 +212,15 @@ class Machine:
         }
 
     def _links(self) -> dict[str, str]:
-        """What links to documents are signed with and begin with: as set, else kept in the home, and our own door."""
+        """What links in letters begin with, and those to documents are signed with: as set, else our own doors."""
         secret, page = self.settings.billing_link_secret, self.settings.billing_public_url
         kept = secret.get_secret_value() if secret is not None else self.home.secret("link_secret")[0]
-        return {"BILLING_LINK_SECRET": kept, "BILLING_PUBLIC_URL": page or self.doors.address(self.doors.public)}
+        desk = self.settings.billing_admin_url or self.doors.address(self.doors.admin)
+        return {
+            "BILLING_LINK_SECRET": kept,
+            "BILLING_PUBLIC_URL": page or self.doors.address(self.doors.public),
+            "BILLING_ADMIN_URL": desk,
+        }
 
     def _without_secrets(self, but: str = "") -> dict[str, str]:
         """What every role gets. Variables' names are read without regard to case."""

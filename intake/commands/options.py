@@ -1,10 +1,13 @@
 """The options that several commands share, so that they read and mean the same everywhere."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Annotated
 
 import typer
+
+from db.operators.filters import BadFilterError
 
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 Since = Annotated[str | None, typer.Option(help="From then on: an age (30m, 2h, 7d) or a date, UTC.")]
@@ -22,3 +25,13 @@ def nearest(typed: str | None, known: Sequence[str]) -> str:
     """`; did you mean …?`, or nothing."""
     near = get_close_matches(typed, known, n=1) if typed else []
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def past(begin: datetime | None, end: datetime | None, now: datetime) -> None:
+    """Nothing can be asked of Stripe that is yet to happen. Raises BadFilterError."""
+    if begin is not None and begin > now:
+        raise BadFilterError("since", f"is in the future: it is {now:%Y-%m-%d %H:%M} UTC now")
+    if end is not None and end > now:
+        raise BadFilterError(
+            "until", f"is in the future ({now:%Y-%m-%d %H:%M} UTC now): leave it away to go on until now"
+        )

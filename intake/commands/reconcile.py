@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.status import Status
 from rich.text import Text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from db import earlier_runs
 from db.operators import reconciliation as rows
 from db.operators.actions import Actor
 from db.operators.filters import BadFilterError, one_of, page_size, period, plain
@@ -19,7 +20,7 @@ from intake import reconciliation as words
 from intake.commands import render
 from intake.commands.at_work import worker_deps
 from intake.commands.connect import NO, USAGE, actor, ask, fail, log_to_stderr, plain_errors, reasoned
-from intake.commands.options import AsJson, DryRun, Limit, Reason, Since, Until, Who, Why
+from intake.commands.options import AsJson, DryRun, Limit, Reason, Since, Until, Who, Why, Yes, past
 from intake.commands.reconcile_pages import difference_table, report_page, run_table
 from worker.clock import SystemClock, business_clock
 from worker.errors import Held, Refused, TryLater, Unconfigured
@@ -49,6 +50,10 @@ All = Annotated[bool, typer.Option("--all", help="Also those that were mended, a
 Repair = Annotated[bool, typer.Option("--repair", help="Mend what differs from Stripe's data.")]
 Only = Annotated[str | None, typer.Option(metavar="CLASS,…", help="Mend only these classes: missing_here,status.")]
 Account = Annotated[str, typer.Option(help="A connected account (acct_…); by default our own.")]
+Whose = Annotated[str | None, typer.Option("--account", help="Only of this account (acct_…); `own` is our own.")]
+Ids = Annotated[
+    list[int] | None, typer.Argument(metavar="[ID]…", help="As `billing reconcile differences` tells them.")
+]
 Changed = Annotated[
     bool, typer.Option("--account-changed", help="These books are another Stripe account's from now on; say --why.")
 ]
@@ -133,10 +138,14 @@ def _compare(order: Order, settings: Settings, *, quiet: bool) -> Any:
 
 async def _run(order: Order, settings: Settings, *, quiet: bool) -> Any:
     from jobs.reconciliation.run import reconcile as compare  # noqa: PLC0415 - listings need no business
+    from jobs.reconciliation.whose import in_books  # noqa: PLC0415 - as above
 
     console = Console(stderr=True)
     async with worker_deps(settings, name="billing-reconcile", connections=10) as d:
-        begin, end = period(order.since, order.until, (d.business or d.clock).now())
+        now = (d.business or d.clock).now()
+        begin, end = period(order.since, order.until, now)
+        past(begin, end, now)
+        account = await in_books(d, plain("account", order.account) or "")
         with console.status("asking Stripe what is new") as status:
             return await compare(
                 d,
@@ -146,7 +155,7 @@ async def _run(order: Order, settings: Settings, *, quiet: bool) -> Any:
                 until=end,
                 repairs=order.repairs,
                 dry_run=order.dry_run,
-                account=plain("account", order.account) or "",
+                account=account,
                 account_changed=order.account_changed,
                 told=_progress(None if quiet or not console.is_terminal else status),
             )
@@ -210,33 +219,55 @@ def show(run: Annotated[int, typer.Argument(metavar="ID")], *, limit: Limit = 20
 
 @app.command()
 def differences(
-    *, class_: Class = None, object_id: Object = None, all_: All = False, limit: Limit = 50, as_json: AsJson = False
+    *,
+    class_: Class = None,
+    object_id: Object = None,
+    account: Whose = None,
+    all_: All = False,
+    limit: Limit = 50,
+    as_json: AsJson = False,
 ) -> None:
     """What does not agree with Stripe, newest first.
 
     Example: billing reconcile differences --class missing_here
     """
 
-    async def work(engine: AsyncEngine, _: datetime) -> list[dict[str, Any]]:
+    async def work(engine: AsyncEngine, _: datetime) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         wanted = one_of("class", class_, DifferenceClass)
         name = plain("object", object_id)
         async with engine.connect() as conn:
-            found = await rows.differences(conn, limit=page_size(limit), all_=all_, class_=wanted, object_id=name)
-        return [words.difference_json(row) for row in found]
+            of = await _named(conn, account)
+            found = await rows.differences(
+                conn, limit=page_size(limit), all_=all_, class_=wanted, object_id=name, account=of
+            )
+            stuck = [row for row in await rows.failed(conn) if row["stripe_account"]]
+        return [words.difference_json(row) for row in found], stuck
 
-    found = ask(work)
+    found, stuck = ask(work)
     if as_json:
         render.print_json(found)
     elif not found:
-        typer.echo("no difference matches" if class_ or object_id or all_ else "no difference is open")
+        typer.echo("no difference matches" if class_ or object_id or account or all_ else "no difference is open")
     else:
-        render.console().print(difference_table(found))
+        page = render.console()
+        page.print(difference_table(found))
+        for line in words.stuck(found, stuck):
+            page.print(Text(render.safe(line), style="yellow"))
+
+
+async def _named(conn: AsyncConnection, account: str | None) -> str | None:
+    """The account as the books name it: our own is empty there. None: of all accounts."""
+    name = plain("account", account)
+    return "" if name is not None and (name == "own" or name in await earlier_runs.own_ids(conn)) else name
 
 
 @app.command()
 def dismiss(
-    ids: Annotated[list[int], typer.Argument(metavar="ID…", help="As `billing reconcile differences` tells them.")],
+    ids: Ids = None,
     *,
+    class_: Class = None,
+    account: Whose = None,
+    yes: Yes = False,
     why: Reason = None,
     who: Who = None,
     dry_run: DryRun = False,
@@ -244,21 +275,36 @@ def dismiss(
 ) -> None:
     """Put differences away that are known and right: they are not told again as long as both sides stay as they are.
 
+    These ids, or all open ones of a class, of an account, or of both.
+
     Example: billing reconcile dismiss 17 --why 'a test charge of 2019, deleted at Stripe'
     """
     by = reasoned(who, why, "billing reconcile dismiss 17 --why 'a test charge of 2019, deleted at Stripe'")
-    if any(one < 1 or one >= 2**63 for one in ids):
+    if bool(ids) == bool(class_ or account):
+        fail("name ids, or a filter: --class, --account, or both", USAGE)
+    if any(one < 1 or one >= 2**63 for one in ids or ()):
         with plain_errors():
             raise BadFilterError("filter", "an id is a whole number above 0")
 
-    async def work(engine: AsyncEngine, now: datetime) -> list[dict[str, Any]]:
-        at = (business_clock(load_settings().billing_clock_file) or SystemClock()).now()
-        del now
+    async def choose(engine: AsyncEngine, _: datetime) -> list[int]:
+        wanted = one_of("class", class_, DifferenceClass)
         async with engine.connect() as conn:
-            done = await rows.dismiss(conn, sorted(set(ids)), by, now=at)
+            of = await _named(conn, account)
+            return await rows.open_ids(conn, class_=wanted, account=of)
+
+    async def work(engine: AsyncEngine, _: datetime) -> list[dict[str, Any]]:
+        at = (business_clock(load_settings().billing_clock_file) or SystemClock()).now()
+        async with engine.connect() as conn:
+            done = await rows.dismiss(conn, chosen, by, now=at)
             await (conn.rollback() if dry_run else conn.commit())
         return [words.difference_json(row) for row in done]
 
+    chosen = sorted(set(ids)) if ids else ask(choose)
+    if not (ids or chosen):
+        fail("no difference that is open matches", NO)
+    asks = not ids and not dry_run and not as_json
+    if asks and not render.confirmed(f"dismiss {words.many(len(chosen), 'difference')}?", yes=yes):
+        fail("nothing was changed", NO)
     found = ask(work)
     if as_json:
         render.print_json({"dismissed": [one["id"] for one in found], "dry_run": dry_run})

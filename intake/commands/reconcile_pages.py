@@ -56,19 +56,18 @@ def _outcome(name: str, *, dry_run: bool = False) -> Text:
 
 def _cells(one: Told | Mapping[str, Any]) -> list[Text]:
     class_, name, field = words.where(one)
-    here, there, currency = (
-        (one.here, one.there, one.currency) if isinstance(one, Told) else (one["here"], one["there"], one["currency"])
-    )
-    cells = (class_, name, field, words.value(here, currency), words.value(there, currency))
-    return [render.text(cell) for cell in cells]
+    return [render.text(cell) for cell in (class_, name, field, *words.sides(one))]
 
 
 def difference_table(found: Sequence[Mapping[str, Any]]) -> Table:
     """Differences, with what became of each."""
-    made = render.table("id", "class", "object", "field", "our books", "Stripe", "first seen", "last seen", "")
+    others = any(one["stripe_account"] for one in found)
+    whose = ("account",) if others else ()
+    made = render.table("id", *whose, "class", "object", "field", "our books", "Stripe", "first seen", "last seen", "")
     for one in found:
         made.add_row(
             str(one["id"]),
+            *([render.text(one["stripe_account"] or "our own", "dim")] if others else []),
             *_cells(one),
             render.when(one["first_seen_at"]),
             render.when(one["last_seen_at"]),

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from db import dunning as rows
 from db import ledger
 from db.dunning import About, Case, Touched
 from db.dunning_own import own_name
+from db.states import CaseOutcome
 from jobs.dunning.books import from_books
 from jobs.dunning.calls import look_of
 from jobs.dunning.cases import go_on, judge, keep, next_turn
@@ -17,12 +18,16 @@ from jobs.follow import follows
 from jobs.rules.dunning import Marks, OpenedBy, arrears
 from jobs.stripe_objects import Obj, StripeEvent
 from worker.deps import Tx
+from worker.errors import Refused
 
 FAILURES = {
     "invoice.payment_failed": OpenedBy.PAYMENT_FAILED,
     "invoice.payment_action_required": OpenedBy.PAYMENT_ACTION_REQUIRED,
     "invoice.overdue": OpenedBy.OVERDUE,
 }
+DAY = timedelta(days=1)
+BY_PAYMENT = frozenset({CaseOutcome.RECOVERED, CaseOutcome.VOID})
+"""How a case ends when its invoice is paid: the second, when what came before it was opened is all that was paid."""
 
 
 @follows(
@@ -76,6 +81,25 @@ async def follow_own(tx: Tx, invoice_id: int) -> None:
         await _settle(tx, [Touched(name, case.lock, case.id)], {})
     else:
         await tx.stage(look_of(case.id))
+
+
+async def reopen_own(tx: Tx, invoice_id: int) -> None:
+    """A payment of an invoice of ours was a mistake: the case that it had closed goes on where it stood.
+
+    No step is taken twice, and none comes sooner for the days in which the case was closed. An invoice without a case
+    gets one when its day has passed. Raises Refused while another worker holds the customer.
+    """
+    name = own_name(invoice_id)
+    case = (await rows.cases_of(tx.conn, [name])).get(name)
+    if case is None or case.closed_at is None or case.outcome not in BY_PAYMENT:
+        return
+    if not await ledger.try_lock(tx.conn, {case.lock}):
+        raise Refused(f"a worker is at the case of {name} just now: try again")
+    closed = tx.now - case.closed_at
+    case.grace_days += -(-closed // DAY)
+    case.outcome = case.closed_at = case.recovered_cents = case.recovered_after_step = None
+    await go_on(tx, case)
+    await keep(tx, [case])
 
 
 async def open_own(tx: Tx, overdue: Sequence[Touched]) -> None:

@@ -1,11 +1,10 @@
 """Stripe's credit notes and payments become credit notes and receipts of ours, with Stripe's own amounts."""
 
-from msgspec.structs import replace
-
 from jobs.invoices.document import Amount, Document, Kind, Line, Party, Payment, Reference, Stamp
 from jobs.invoices.from_stripe import invoice_document
 from jobs.invoices.from_stripe_parts import Known, address, amounts, buyer, instant, line, taxes, taxes_in
 from jobs.invoices.from_stripe_words import REASONS, Word
+from jobs.invoices.receipts import confirmed
 from jobs.stripe_objects import Json, Obj
 from worker.errors import Refused
 
@@ -173,38 +172,7 @@ def paid_by(charge: Obj) -> int:
 
 
 def _for_invoice(invoice: Json, payment: Payment, known: Known, *, number: str, created: int) -> Document:
-    whole = invoice_document(invoice, known, as_finalized=True)
-    # A merchant may date an invoice ahead (`effective_at`): then the receipt names it without its date.
-    about = Reference(whole.number, whole.issued_on if whole.issued_on <= known.day(created) else None)
-    common = {
-        "kind": Kind.RECEIPT,
-        "number": number,
-        "issued_on": known.day(created),
-        "due_minor": 0,
-        "payments": (payment,),
-        "reference": about,
-        "stamp": Stamp.PAID,
-        "due_on": None,
-        "terms": None,
-        "pay_url": None,
-    }
-    if whole.due_minor == payment.amount_minor:
-        return replace(whole, **common)
-    paid_for = Line(description=known.word(Word.PAYMENT_FOR, number=whole.number), amount_minor=payment.amount_minor)
-    amount = payment.amount_minor
-    return replace(
-        whole,
-        **common,
-        lines=(paid_for,),
-        subtotal_minor=amount,
-        total_minor=amount,
-        discount_minor=0,
-        tax_minor=0,
-        discounts=(),
-        taxes=(),
-        credits=(),
-        period=None,
-    )
+    return confirmed(invoice_document(invoice, known, as_finalized=True), payment, number=number, on=known.day(created))
 
 
 _NAMES = {

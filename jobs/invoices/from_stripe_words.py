@@ -1,4 +1,4 @@
-"""The few words of our own that stand in a document made of Stripe's: what Stripe has numbers for, and no name."""
+"""The few words of our own in documents about Stripe's objects and about payments: what has a code, and no name."""
 
 from enum import StrEnum
 
@@ -17,6 +17,9 @@ class Word(StrEnum):
     CREDIT_NOTES = "credit_notes"
     PAYMENT = "payment"
     PAYMENT_FOR = "payment_for"
+    BANK_TRANSFER = "bank_transfer"
+    CHEQUE = "cheque"
+    CASH = "cash"
     REFUNDED = "refunded"
     TO_BALANCE = "to_balance"
     OFF_INVOICE = "off_invoice"
@@ -57,6 +60,15 @@ _WORDS: dict[Word, tuple[str, str, str, str, str]] = {
         "Pago de la factura {number}",
         "請求書 {number} のお支払い",
     ),
+    Word.BANK_TRANSFER: (
+        "Bank transfer",
+        "Überweisung",
+        "Virement bancaire",
+        "Transferencia bancaria",
+        "銀行振込",
+    ),
+    Word.CHEQUE: ("Cheque", "Scheck", "Chèque", "Cheque", "小切手"),
+    Word.CASH: ("Cash", "Bar", "Espèces", "Efectivo", "現金"),
     Word.REFUNDED: ("Refunded", "Erstattet", "Remboursé", "Reembolsado", "返金済み"),
     Word.TO_BALANCE: (
         "Credited to your account balance",
@@ -104,6 +116,9 @@ _WORDS: dict[Word, tuple[str, str, str, str, str]] = {
 }
 REASONS = frozenset({Word.DUPLICATE, Word.FRAUDULENT, Word.ORDER_CHANGE, Word.PRODUCT_UNSATISFACTORY})
 """Why a credit note was issued: https://docs.stripe.com/api/credit_notes/object#credit_note_object-reason."""
+
+METHODS = frozenset({Word.BANK_TRANSFER, Word.CHEQUE, Word.CASH})
+"""How money comes past Stripe, as operators write it; other words of theirs stand as they are."""
 
 _LANGUAGES = ("en", "de", "fr", "es", "ja")
 

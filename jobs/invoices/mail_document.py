@@ -2,13 +2,14 @@
 
 import msgspec
 
-from db import collecting, credit_notes, documents, issuing
+from db import collecting, credit_notes, documents, issuing, manual_payments
 from db.documents import StoredDocument
 from db.emails import StoredEmail
 from db.money import Money
 from jobs.invoices.credit_note_parts import Parts
 from jobs.invoices.document import Document, Kind
-from jobs.mail.contexts import Amount, CreditNote, Days, Line, PartnerInvoice
+from jobs.invoices.receipts import payment_of
+from jobs.mail.contexts import Amount, CreditNote, Days, Line, PartnerInvoice, Receipt
 from jobs.mail.guards import guards
 from jobs.mail.letters import Recipient, stage_letter
 from worker.deps import Deps, Tx
@@ -23,11 +24,13 @@ USAGE = frozenset({"partner", "overage"})
 async def stage_mail(tx: Tx, document: StoredDocument) -> int | None:
     """Stage the letter that takes `document` to its customer. None: it has one already, or nobody is to have it.
 
-    An invoice that was voided before its PDF was there is not sent. Stripe's credit notes, and receipts, have no letter
-    of ours.
+    An invoice that was voided before its PDF was there is not sent. Stripe's credit notes, and receipts of what Stripe
+    collected, have no letter of ours that takes them.
     """
     if document.kind == Kind.CREDIT_NOTE and document.stripe_object_id is None and document.copy_of is None:
         return await _stage_note(tx, document)
+    if document.kind == Kind.RECEIPT and document.invoice_id is not None and document.copy_of is None:
+        return await _stage_receipt(tx, document, document.invoice_id)
     if document.kind != Kind.INVOICE:
         return None
     says = msgspec.convert(document.content, Document)
@@ -85,16 +88,50 @@ async def _stage_note(tx: Tx, document: StoredDocument) -> int | None:
     )
 
 
+async def _stage_receipt(tx: Tx, document: StoredDocument, invoice_id: int) -> int | None:
+    """Stage the letter that takes the receipt of a payment past Stripe to its customer."""
+    says = msgspec.convert(document.content, Document)
+    stands = await manual_payments.standing(tx.conn, invoice_id, lock=False)
+    payment_id = payment_of(document.key)
+    if stands is None or payment_id is None or says.buyer.email is None or says.reference is None:
+        return None
+    if await manual_payments.voided(tx.conn, payment_id):
+        return None
+    (came,) = says.payments
+    context = Receipt(
+        name=says.buyer.name,
+        number=says.reference.number,
+        amount=Amount(came.amount_minor, says.currency),
+        paid_at=came.paid_at,
+        remaining=Amount(stands.remaining, says.currency) if stands.remaining else None,
+        link=stands.hosted_invoice_url if stands.remaining else None,
+        attached=True,
+    )
+    return await stage_letter(
+        tx,
+        "receipt",
+        context,
+        key=f"document/{document.id}",
+        to=Recipient(says.buyer.email, says.buyer.name, says.locale, says.timezone, document.user_id),
+        occurred_at=tx.now,
+        document_ids=[document.id],
+    )
+
+
 @guards("document")
 async def still_owed(d: Deps, letter: StoredEmail) -> str | None:
     """A letter that waited for its carrier, or is sent again, asks nobody to pay what was voided meanwhile.
 
-    What was paid meanwhile is still sent: it is the invoice that the customer's books need.
+    What was paid meanwhile is still sent: it is the invoice that the customer's books need. A receipt is not, when the
+    payment turned out to be a mistake.
     """
     async with d.tx() as tx:
         document = await documents.get(tx.conn, int(letter.key.split("/")[1]))
         if document is None or document.invoice_id is None:
             return None  # a document that is gone parks the letter, where its attachment is fetched
+        payment_id = payment_of(document.key)
+        if payment_id is not None and await manual_payments.voided(tx.conn, payment_id):
+            return f"the payment that {document.number} confirms was voided"
         status, _ = await issuing.status(tx.conn, document.invoice_id)
     return f"{document.number} was voided: nobody is to pay it" if status == "void" else None
 

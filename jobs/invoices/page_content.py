@@ -124,6 +124,8 @@ def _headline(d: Document, words: PageWords, _: Say, stamp: Stamp | None) -> str
     match d.kind:
         case Kind.CREDIT_NOTE:
             said, amount, day = _("%(amount)s credited on %(day)s"), d.total_minor, words.day(d.issued_on)
+        case Kind.RECEIPT if stamp is Stamp.VOID:
+            return _("This receipt is void: the payment has not arrived")
         case Kind.RECEIPT:
             amount = sum(payment.amount_minor for payment in d.payments) or d.total_minor
             said, day = _("%(amount)s paid on %(day)s"), words.day(paid or d.issued_on)

@@ -13,6 +13,7 @@ from db.money import Money
 from db.operators.actions import Actor, write_audit
 from db.usage import Owner
 from jobs.dunning.follow import follow_own
+from jobs.invoices.own_receipt import Came, write_receipt
 from jobs.partners.credits import money
 from jobs.partners.push_to_stripe import follow_ours, look_into_collection
 from jobs.rules.documents import LARGEST
@@ -36,6 +37,8 @@ class Recorded:
     over: int = 0
     credit_id: int | None = None
     """The credit that the customer got for what was paid too much."""
+    receipt_id: int | None = None
+    """The document that confirms it; None: it was recorded before, or the invoice has no document."""
 
 
 async def settled(tx: Tx, invoice_id: int) -> None:
@@ -94,9 +97,8 @@ async def record(
     if wrong:
         raise Refused("; ".join(wrong))
     reference, method = reference.strip(), method.strip()
-    before = next(
-        (one for one in await manual_payments.of_invoice(tx.conn, invoice.id) if one.reference == reference), None
-    )
+    known = await manual_payments.of_invoice(tx.conn, invoice.id)
+    before = next((one for one in known if one.counts and one.reference == reference), None)
     if before is not None:
         if before.amount_cents != amount:
             came = money(before.amount_cents, invoice.currency)
@@ -112,15 +114,25 @@ async def record(
             f" {money(amount, invoice.currency)} came: record what is due and pay the rest back, or keep the rest as a"
             " credit (--over-as-credit)"
         )
-    made = await manual_payments.add(
-        tx.conn, invoice, amount, method=method, reference=reference, paid_at=paid_at, by=by.who, now=tx.now
-    )
     credit = await _surplus(tx, invoice, over, reason=f"paid too much for {invoice.number}: {reference}", by=by.who)
+    made = await manual_payments.add(
+        tx.conn,
+        invoice,
+        amount,
+        method=method,
+        reference=reference,
+        paid_at=paid_at,
+        by=by.who,
+        now=tx.now,
+        credit_id=credit,
+    )
     stands = await _received(tx, invoice, amount, over, paid_at=paid_at)
     details = {"amount_cents": amount, "currency": invoice.currency, "reference": reference, "credit": credit}
     await write_audit(tx.conn, by, "invoices.paid", invoice.number, now=tx.now, details=details)
     await settled(tx, invoice.id)
-    return Recorded(made, stands, over=over, credit_id=credit)
+    amends = any(not one.counts for one in known)
+    came = Came(made, len(known) + 1, amount, method, reference, paid_at, amends)
+    return Recorded(made, stands, over=over, credit_id=credit, receipt_id=await write_receipt(tx, stands, came))
 
 
 async def _surplus(tx: Tx, invoice: Standing, over: int, *, reason: str, by: str) -> int | None:
@@ -157,7 +169,7 @@ async def collected(tx: Tx, invoice_id: int) -> None:
         return
     by_hand = await manual_payments.of_invoice(tx.conn, invoice.id)
     by_stripe = await collecting.of_ours(tx.conn, invoice.id)
-    received = sum(one.amount_cents for one in by_hand) + sum(one.collected for one in by_stripe)
+    received = sum(one.amount_cents for one in by_hand if one.counts) + sum(one.collected for one in by_stripe)
     new = received - invoice.paid - invoice.overpaid
     if new <= 0:
         return

@@ -127,7 +127,7 @@ class _ByTransfer(_OfInvoice, frozen=True, kw_only=True):
 
 
 class Receipt(_OfInvoice, frozen=True, kw_only=True):
-    """An invoice was paid; `amount` is what was paid, `discount` is negative."""
+    """`amount` was paid; `discount` is negative. Of an invoice of ours, `remaining` may be to come, paid at `link`."""
 
     paid_at: Instant
     method: Method | None = None
@@ -138,6 +138,8 @@ class Receipt(_OfInvoice, frozen=True, kw_only=True):
     tax: Amount | None = None
     total: Amount | None = None
     pdf_link: Link | None = None
+    remaining: Amount | None = None
+    attached: bool = False
 
 
 class PaymentFailed(_OfInvoice, frozen=True, kw_only=True):
@@ -366,7 +368,10 @@ class Difference(_Data, frozen=True, kw_only=True):
 
 
 class ReconciliationReport(_Data, frozen=True, kw_only=True):
-    """To operators: our books against Stripe's, from `since` until `until`."""
+    """To operators: our books against Stripe's, from `since` until `until`.
+
+    `notes` are what is wrong beside the differences; `settled`: nothing of these remains to be done.
+    """
 
     since: Instant
     until: Instant
@@ -375,6 +380,11 @@ class ReconciliationReport(_Data, frozen=True, kw_only=True):
     compared: Count
     totals: list[Totals]
     differences: list[Difference]
+    run: Ordinal | None = None
+    mode: Literal["live", "test"] | None = None
+    account: str | None = None
+    notes: list[str] = []
+    settled: bool = True
     link: Link | None = None
 
     @property
@@ -386,6 +396,19 @@ class ReconciliationReport(_Data, frozen=True, kw_only=True):
     def left(self) -> int:
         """How many of them are not mended."""
         return self.found - sum(one.repaired for one in self.differences)
+
+
+class BooksAlarm(_Data, frozen=True, kw_only=True):
+    """To operators: the books could not be compared with Stripe, or break invariants of their own, for `reasons`.
+
+    `command` shows more; `account` is a connected one.
+    """
+
+    about: Literal["comparison", "invariants"]
+    reasons: list[str]
+    command: str
+    account: str | None = None
+    link: Link | None = None
 
 
 Context = _Data
@@ -419,6 +442,7 @@ LETTERS: Mapping[str, Letter] = MappingProxyType(
         "usage_100": Letter(Usage100, Audience.PARTNER),
         "invoice_parked": Letter(InvoiceParked, Audience.OPERATOR),
         "reconciliation_report": Letter(ReconciliationReport, Audience.OPERATOR),
+        "books_alarm": Letter(BooksAlarm, Audience.OPERATOR),
     }
 )
 """Every letter, by the name under which it lies in rows; renaming one orphans what is staged."""

@@ -1,6 +1,6 @@
 """Letters that nobody was sent: samples of each kind, for the preview, for the translators, and for the tests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
@@ -107,7 +107,9 @@ def _dispute(reason: str, *, due: bool = True) -> c.DisputeNotice:
     )
 
 
-def _books(*found: c.Difference, short: int = 0) -> c.ReconciliationReport:
+def _books(
+    *found: c.Difference, short: int = 0, notes: Sequence[str] = (), settled: bool = True
+) -> c.ReconciliationReport:
     euros, yen = Amount(48_211_350, "eur"), Amount(9_120_000, "jpy")
     return c.ReconciliationReport(
         since=NOON - DAY,
@@ -120,7 +122,12 @@ def _books(*found: c.Difference, short: int = 0) -> c.ReconciliationReport:
             c.Totals(here=yen, there=yen),
         ],
         differences=list(found),
-        link="https://billing.example.com/reconciliation",
+        run=17,
+        mode="live",
+        account="acct_1Q2w3e4r",
+        notes=list(notes),
+        settled=settled,
+        link="https://billing.example.com/reconciliation/17",
     )
 
 
@@ -152,6 +159,7 @@ SAMPLES: Mapping[str, tuple[Context, ...]] = MappingProxyType(
             c.Receipt(
                 name="Björk & Söhne <Einkauf>", number=NUMBER, amount=DINARS, paid_at=NOON, method=SEPA, link=PAGE
             ),
+            c.Receipt(number=NUMBER, amount=EUROS, paid_at=NOON, remaining=EUROS, link=PAGE, attached=True),
         ),
         "payment_failed": (
             _failed(EUROS, "insufficient_funds", hard=False, attempts=1, again=3),
@@ -334,13 +342,40 @@ SAMPLES: Mapping[str, tuple[Context, ...]] = MappingProxyType(
         ),
         "reconciliation_report": (
             _books(
-                c.Difference(name="payment_missing", count=3, repaired=1),
-                c.Difference(name="invoice_amount", count=1),
+                c.Difference(name="missing_here", count=3, repaired=1),
+                c.Difference(name="amount", count=1),
                 short=14_700,
+                settled=False,
             ),
             _books(),
-            _books(c.Difference(name="subscription_status", count=1, repaired=1)),
-            _books(c.Difference(name="payment_missing", count=1)),
+            _books(c.Difference(name="status", count=1, repaired=1)),
+            _books(c.Difference(name="missing_here", count=1), settled=False),
+            _books(notes=["3 events of Stripe's had never come; fetched from its list of events and applied"]),
+            _books(
+                notes=["invoice in_1Q2w3e4r could not be compared: Stripe answered 500 to GET /v1/invoices"],
+                settled=False,
+            ),
+            _books(
+                *(
+                    c.Difference(name=name, count=1)
+                    for name in ("missing_there", "currency", "period", "fee", "refund", "duplicate")
+                ),
+                settled=False,
+            ),
+        ),
+        "books_alarm": (
+            c.BooksAlarm(
+                about="comparison",
+                reasons=["Stripe answered 401 to GET /v1/events: Invalid API Key provided"],
+                command="billing reconcile list",
+                account="acct_1Q2w3e4r",
+                link="https://billing.example.com/reconciliation",
+            ),
+            c.BooksAlarm(
+                about="invariants",
+                reasons=["charges-have-payments, 2 rows. Each charge has its row in the payment history."],
+                command="billing verify",
+            ),
         ),
     }
 )

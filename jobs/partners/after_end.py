@@ -9,6 +9,7 @@ import structlog
 
 from db import contracts, usage_invoices
 from db.states import QueueName
+from db.usage import Owner
 from jobs.mail.contexts import InvoiceParked
 from jobs.mail.letters import Recipient, stage_letter
 from jobs.mail.send_letter import OPERATORS
@@ -48,7 +49,7 @@ async def _of(tx: Tx, book: Book) -> list[dict[str, Any]]:
         return []
     last = freeze.read(cast("Mapping[str, Any]", rows[0].input))
     after = msgspec.structs.replace(last, start=rows[0].period_end)
-    lately = await late.find(tx, book.prefix, after, lock=False)
+    lately = await late.find(tx, Owner(api_key_prefix=book.prefix), after, lock=False)
     return [_listed(book.prefix, each, last.currency, tx.now) for each in lately.adjustments if each.amount]
 
 

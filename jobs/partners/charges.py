@@ -7,8 +7,9 @@ from typing import Any, cast
 
 from db import credit_notes, usage_invoices
 from db.money import rounded
+from db.usage import Owner
 from db.usage_invoices import UsageRow
-from jobs.partners.freeze import Frozen, Taken, rated, read
+from jobs.partners.freeze import Adjustment, Frozen, Taken, rated, read
 from worker.deps import Tx
 
 
@@ -39,7 +40,7 @@ class _Charge:
 
 
 class Charges:
-    """All invoices to a partner that stand, and what was given back of each."""
+    """All invoices for usage that stand, of a partner or a customer, and what was given back of each."""
 
     def __init__(self, rows: Sequence[UsageRow], noted: Mapping[int, int]) -> None:
         """`noted` is what credit notes took back, by invoice (minor units)."""
@@ -52,6 +53,11 @@ class Charges:
 
     def _spend(self, taken: Taken) -> None:
         self._room[taken.usage_invoice] = self._room.get(taken.usage_invoice, 0) - taken.gross
+
+    def newest(self, closed: int) -> Adjustment | None:
+        """How the period of row `closed` was set right last."""
+        found = [one for _, frozen in self._rows for one in frozen.adjustments if one.usage_invoice == closed]
+        return found[-1] if found else None
 
     def give_back(self, closed: int, net: int) -> tuple[tuple[Taken, ...], int]:
         """Take `net` back of what was charged for the period of row `closed`, what was charged last first.
@@ -90,8 +96,8 @@ class Charges:
         return list(found.values())
 
 
-async def charges(tx: Tx, prefix: str) -> Charges:
-    """What a partner's invoices charge, and what was given back of them."""
-    rows = await usage_invoices.standing(tx.conn, prefix)
+async def charges(tx: Tx, owner: Owner) -> Charges:
+    """What the invoices of a partner or a customer charge, and what was given back of them."""
+    rows = await usage_invoices.standing(tx.conn, owner)
     invoices = [row.invoice_id for row in rows if row.invoice_id is not None]
     return Charges(rows, await credit_notes.totals(tx.conn, invoices))

@@ -5,6 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 
+from db.credits import CreditRow
 from db.money import rounded
 from jobs.invoices.document import Amount
 from jobs.invoices.document import Period as Shown
@@ -82,15 +83,24 @@ def _month(one: Adjustment) -> date:
     return date(int(year), int(month), 1)
 
 
-def credit_name(one: Adjustment, words: LineWords, currency: str) -> str:
-    """What the credit for a closed period that comes to less is called on the invoice that brings it."""
-    return words.credit(words.description(late_line(one, currency), _month(one)))
+def _changed(one: Adjustment, words: LineWords, currency: str) -> str:
+    """What a closed period is called that comes to something else than was charged."""
+    if one.replanned:
+        return words.replanned(_month(one))
+    return words.description(late_line(one, currency), _month(one))
+
+
+def credit_name(row: CreditRow, frozen: Frozen, words: LineWords) -> str:
+    """What a credit is called; one that this very invoice brings has no id yet (`late.brought`)."""
+    if row.id < 0:
+        return words.credit(_changed(frozen.adjustments[-row.id - 1], words, frozen.currency))
+    return words.credit(row.reason)
 
 
 def _notes(frozen: Frozen, words: LineWords) -> tuple[str, ...]:
     """A closed period that comes to less has no line: its sums are told below, for whoever checks the credit."""
     return tuple(
-        words.less(late_line(one, frozen.currency), _month(one), one.credit)
+        words.less(_changed(one, words, frozen.currency), late_line(one, frozen.currency), one.credit)
         for one in frozen.adjustments
         if one.amount < 0
     )

@@ -77,6 +77,8 @@ class Adjustment(Struct, frozen=True, kw_only=True):
     took: tuple[Taken, ...] = ()
     """Of which invoices that credit gave back how much."""
     credit_id: int | None = None
+    replanned: bool = False
+    """Whether `parts` are those of plans that became known after it was invoiced; a contract's never change so."""
 
     @property
     def amount(self) -> int:

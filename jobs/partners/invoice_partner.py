@@ -9,7 +9,6 @@ from typing import cast
 import msgspec
 
 from db import usage, usage_invoices
-from db.credits import CreditRow
 from db.states import QueueName
 from db.usage import Owner
 from db.usage_invoices import Outcome, UsageRow
@@ -76,13 +75,6 @@ def _discounts(percent: Decimal | None, words: LineWords) -> tuple[DraftDiscount
     return (DraftDiscount(words.discount(percent), percent=percent),) if percent else ()
 
 
-def _credit_name(row: CreditRow, frozen: Frozen, words: LineWords) -> str:
-    """What a credit is called; one that this very invoice brings has no id yet (`late.brought`)."""
-    if row.id < 0:
-        return credit_name(frozen.adjustments[-row.id - 1], words, frozen.currency)
-    return words.credit(row.reason)
-
-
 async def prepare(
     tx: Tx, found: Book, period: Period, sellers: Sellers, *, by_hand: bool = False, lock: bool = True
 ) -> Prepared:
@@ -98,7 +90,7 @@ async def prepare(
     words = LineWords(frozen.locale, frozen.currency)
     owner = Owner(api_key_prefix=found.prefix)
     promoted = await promotions.discounts(tx, owner, at(frozen, tx.now))
-    lately = await late.find(tx, found.prefix, frozen, lock=lock)
+    lately = await late.find(tx, owner, frozen, lock=lock)
     frozen = msgspec.structs.replace(
         frozen,
         discounts=(*_discounts(version.discount_percent, words), *promoted),
@@ -119,7 +111,7 @@ async def prepare(
         frozen = msgspec.structs.replace(
             frozen,
             credits=tuple(
-                PlannedCredit(id=row.id, name=_credit_name(row, frozen, words), minor=off) for row, off in plan
+                PlannedCredit(id=row.id, name=credit_name(row, frozen, words), minor=off) for row, off in plan
             ),
         )
         made = cast("Draft", draft(frozen))

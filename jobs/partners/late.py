@@ -1,6 +1,6 @@
 """Usage that came after its period was invoiced is charged with a later one; what was charged too much is credited."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, cast
@@ -48,16 +48,27 @@ def billed_json(parts: Sequence[Used]) -> dict[str, Any]:
     return {"parts": msgspec.to_builtins(list(parts))}
 
 
-async def find(tx: Tx, prefix: str, frozen: Frozen, *, lock: bool) -> Late:
-    """Closed periods before `frozen` whose usage is not what was charged. With `lock` nobody else charges for them."""
-    rows = await usage_invoices.closed_before(tx.conn, prefix, frozen.start, limit=CLOSED, lock=lock)
+Again = Callable[[Frozen, Sequence[FrozenPart]], Awaitable[Sequence[FrozenPart] | None]]
+"""A closed period's parts by what became known later of what was agreed, with their usage; None: they are the same."""
+
+
+async def find(tx: Tx, owner: Owner, frozen: Frozen, *, lock: bool, again: Again | None = None) -> Late:
+    """Closed periods before `frozen` whose usage is not what was charged. With `lock` nobody else charges for them.
+
+    `again` tells the terms of a period that became known later. They count where they are in the owner's favour: nobody
+    pays more because we learned late what was agreed.
+    """
+    rows = await usage_invoices.closed_before(tx.conn, owner, frozen.start, limit=CLOSED, lock=lock)
     found: list[Adjustment] = []
     notes: list[str] = []
     stand: Charges | None = None
     for row in rows:
         closed = read(cast("Mapping[str, Any]", row.input))
-        known = [await _known(tx, prefix, part) for part in closed.parts]
-        if known == list(billed(row)):
+        if again is not None:
+            stand = stand or await charges(tx, owner)
+        newest = stand.newest(row.id) if stand is not None and again is not None else None
+        one = await _changed(tx, owner, row, closed, newest=newest, again=again)
+        if one is None:
             continue
         if closed.currency != frozen.currency:
             notes.append(
@@ -65,9 +76,8 @@ async def find(tx: Tx, prefix: str, frozen: Frozen, *, lock: bool) -> Late:
                 f" in {frozen.currency.upper()}; invoice it by hand (`billing invoices issue`)"
             )
             continue
-        one = _adjusted(row, closed, known)
         if one.amount < 0:
-            stand = stand or await charges(tx, prefix)
+            stand = stand or await charges(tx, owner)
             one, kept = _credited(one, stand)
             if kept:
                 notes.append(_kept(one, kept, closed.currency))
@@ -75,22 +85,45 @@ async def find(tx: Tx, prefix: str, frozen: Frozen, *, lock: bool) -> Late:
     return Late(tuple(found), tuple(notes))
 
 
+async def _changed(
+    tx: Tx, owner: Owner, row: UsageRow, closed: Frozen, *, newest: Adjustment | None, again: Again | None
+) -> Adjustment | None:
+    """What a closed period comes to by what is known now; None: nothing became known since it was charged."""
+    by = newest.parts if newest is not None else closed.parts
+    known = await used_in(tx, owner, by)
+    found = None
+    if [part.usage for part in known] != list(billed(row)):
+        found = _adjusted(row, closed, known)
+        if newest is not None:
+            found = msgspec.structs.replace(found, replanned=newest.replanned)
+    comes_to = found.now if found is not None else row.billed_cents or 0
+    other = await again(closed, by) if again is not None and comes_to else None
+    if other is None:
+        return found
+    replanned = msgspec.structs.replace(_adjusted(row, closed, other), replanned=True)
+    return replanned if replanned.now < comes_to else found
+
+
 def _kept(one: Adjustment, kept: int, currency: str) -> str:
     given = one.credit or 0
+    what = "by the plan that became known late" if one.replanned else "with the usage that came late"
     return (
-        f"{one.name} comes to {plain_money(given + kept, currency)} less with the usage that came late;"
+        f"{one.name} comes to {plain_money(given + kept, currency)} less {what};"
         f" {plain_money(given, currency)} of it is credited: the rest was given back before (credit notes, credits)"
     )
 
 
-async def _known(tx: Tx, prefix: str, part: FrozenPart) -> Used:
-    return plain_units(await usage.billable_units(tx.conn, Owner(api_key_prefix=prefix), part.start, part.end))
+async def used_in(tx: Tx, owner: Owner, parts: Sequence[FrozenPart]) -> list[FrozenPart]:
+    """The parts with the usage that is known now."""
+    return [
+        msgspec.structs.replace(
+            part, usage=plain_units(await usage.billable_units(tx.conn, owner, part.start, part.end)), contract={}
+        )
+        for part in parts
+    ]
 
 
-def _adjusted(row: UsageRow, closed: Frozen, known: Sequence[Used]) -> Adjustment:
-    parts = tuple(
-        msgspec.structs.replace(part, usage=used, contract={}) for part, used in zip(closed.parts, known, strict=True)
-    )
+def _adjusted(row: UsageRow, closed: Frozen, known: Sequence[FrozenPart]) -> Adjustment:
     made = Adjustment(
         usage_invoice=row.id,
         name=closed.name,
@@ -98,7 +131,7 @@ def _adjusted(row: UsageRow, closed: Frozen, known: Sequence[Used]) -> Adjustmen
         end=closed.end,
         months=closed.months,
         timezone=closed.timezone,
-        parts=parts,
+        parts=tuple(known),
         before=billed(row),
         charged=row.billed_cents or 0,
         now=0,
@@ -114,11 +147,12 @@ def _credited(one: Adjustment, stand: Charges) -> tuple[Adjustment, int]:
 
 def brought(adjustments: Sequence[Adjustment], like: Frozen, now: Any) -> list[CreditRow]:
     """The credits that an invoice itself brings, as if they were given already; their ids are below zero."""
+    owner = usage_invoices.owner_named(like.prefix)
     return [
         CreditRow(
             id=-number,
-            api_key_prefix=like.prefix,
-            user_id=None,
+            api_key_prefix=owner.api_key_prefix,
+            user_id=owner.user_id,
             kind="refund",
             currency=like.currency,
             amount_cents=each.credit,
@@ -137,7 +171,8 @@ def brought(adjustments: Sequence[Adjustment], like: Frozen, now: Any) -> list[C
 
 def _reason(one: Adjustment, currency: str) -> str:
     now, before = plain_money(one.now, currency), plain_money(one.charged, currency)
-    return f"{one.name} comes to {now} with the usage that was reported late, and {before} was charged"
+    what = "by the plan that became known late" if one.replanned else "with the usage that was reported late"
+    return f"{one.name} comes to {now} {what}, and {before} was charged"
 
 
 async def settle(tx: Tx, frozen: Frozen) -> tuple[Frozen, dict[int, int]]:
@@ -151,9 +186,8 @@ async def settle(tx: Tx, frozen: Frozen) -> tuple[Frozen, dict[int, int]]:
         usage_now = billed_json([part.usage for part in one.parts])
         await usage_invoices.charged(tx.conn, one.usage_invoice, one.amount, usage_now, now=tx.now)
         if one.credit:
-            owner = Owner(api_key_prefix=frozen.prefix)
             new = NewCredit(
-                owner=owner,
+                owner=usage_invoices.owner_named(frozen.prefix),
                 kind="refund",
                 currency=frozen.currency,
                 amount_cents=one.credit,

@@ -24,6 +24,8 @@ def rows(frozen: Frozen) -> set[int]:
 
 def _lines(one: Adjustment, currency: str, numbers: Mapping[int, str]) -> Iterator[str]:
     found = rate(one.start, one.end, one.months, freeze.rated_parts(one.parts))
+    if one.replanned:
+        yield "by the plans that became known after it was invoiced:"
     yield from (explain(line) for line in found.lines)
     yield explain(late_line(one, currency))
     if one.amount > 0:

@@ -122,9 +122,10 @@ async def release(tx: Tx, prefix: str, wanted: str, settings: Settings, by: Acto
     return done
 
 
-async def void(tx: Tx, prefix: str, wanted: str, by: Actor) -> tuple[str, str]:
+async def void(tx: Tx, prefix: str, wanted: str, by: Actor, *, only: str | None = None) -> tuple[str, str]:
     """Drop a period: one that waits, or an issued invoice that nobody has paid. Returns its name, and what it was.
 
+    `only`: what it must be, for whoever saw it so a while ago.
     No schedule invoices it by itself any more; `billing partners invoice` does. Raises Refused as voiding an
     invoice does.
     """
@@ -132,6 +133,8 @@ async def void(tx: Tx, prefix: str, wanted: str, by: Actor) -> tuple[str, str]:
     row, name = await _named(tx, prefix, wanted)
     if not (by.why or "").strip():
         raise Refused("say why it is voided: auditors will ask")
+    if only not in {None, row.status}:
+        raise Refused(f"{name} of {prefix} is {row.status}, and not {only} any more: nothing was changed")
     if row.status == "issued" and row.invoice_id is not None:
         await void_invoice(tx, row.invoice_id, reason=by.why or "")
     else:

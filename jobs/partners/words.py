@@ -53,6 +53,7 @@ PACKAGE_PRICE = _("%(price)s for %(package)s requests")
 INCLUDED = _("Used: %(units)s, included: %(included)s")
 CHARGED = _("Charged otherwise: %(charges)s")
 LATE = _("With all usage known now: %(now)s; charged before: %(before)s")
+REPLANNED = _("Plan of %(month)s that became known late")
 DISCOUNT = _("Discount")
 CREDIT = _("Credit: %(reason)s")
 CREDIT_PLAIN = _("Credit")
@@ -125,9 +126,13 @@ class LineWords:
                 pass
         return tuple(found)
 
-    def less(self, line: RatedLine, month: date, credit: int | None) -> str:
-        """That a closed month comes to less with usage that came late: its sums, and what came back as a credit."""
-        said = f"{self.description(line, month)}. {' '.join(self.details(line))}"
+    def replanned(self, month: date) -> str:
+        """Of what a month's plan turned out to be."""
+        return self.say(REPLANNED, month=self.month(month))
+
+    def less(self, what: str, line: RatedLine, credit: int | None) -> str:
+        """That a closed month comes to less by what became known late: its sums, and what came back as a credit."""
+        said = f"{what}. {' '.join(self.details(line))}"
         return said if credit is None else f"{said}. {self.say(CREDIT, reason=self.money(credit))}"
 
     def discount(self, percent: Decimal) -> str:

@@ -7,6 +7,7 @@ import structlog
 from db import reconciliation as rows
 from db.reconciliation import NewRun
 from db.states import DifferenceClass, QueueName
+from jobs.reconciliation import letters
 from jobs.reconciliation.run import OVERLAP, NotBegun, reconcile
 from worker.deps import Deps
 from worker.errors import Refused, TryLater, Unconfigured
@@ -42,6 +43,8 @@ async def reconcile_books(d: Deps, period: datetime) -> None:
             await _not_begun(d, account, repairs, error)
         except Refused as error:
             log.warning("the comparison with Stripe was refused", account=account, why=error.reason)
+            async with d.tx() as tx:
+                await letters.uncompared(tx, account, error.reason, d.settings)
         except TryLater as error:
             put_off = put_off or error
     if put_off is not None:
@@ -50,8 +53,9 @@ async def reconcile_books(d: Deps, period: datetime) -> None:
 
 
 async def _not_begun(d: Deps, account: str, repairs: frozenset[DifferenceClass], error: Refused) -> None:
-    """A job that dies each morning helps nobody: that nothing was compared is told with the runs, and in the status."""
+    """A job that dies each morning helps nobody: that nothing was compared is told with the runs, and by a letter."""
     log.warning("the books were not compared with Stripe", account=account, why=error.reason)
     async with d.tx() as tx:
         new = NewRun(account, None, SCHEDULE, tx.now - OVERLAP, tx.now, repairs, dry_run=False)
         await rows.could_not(tx.conn, new, error.reason, tx.now)
+        await letters.uncompared(tx, account, error.reason, d.settings)

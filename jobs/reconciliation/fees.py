@@ -7,7 +7,7 @@ from functools import cache
 import msgspec
 import structlog
 
-from db import balance_transactions
+from db import balance_kept, balance_transactions
 from db.balance_transactions import Fee, Unlisted, staging
 from db.ledger import Fact
 from db.states import QueueName
@@ -85,7 +85,7 @@ async def _account(d: Deps, account: str, since: datetime, until: datetime) -> N
         for begin, end in spans(lacking):
             await stage_transactions(d, stage, account, begin, end)
         now = (d.business or d.clock).now()
-        await stage.keep(account=account, livemode=stripe.livemode, now=now)
+        await balance_kept.keep(stage, account=account, livemode=stripe.livemode, now=now)
     if rest := await _unlisted(d, stripe, since, until, BY_ID):
         await _one_by_one(d, stripe, rest)
     filled += await fill(d, stripe, since=since)
@@ -132,7 +132,7 @@ async def _one_by_one(d: Deps, stripe: Stripe, lacking: Sequence[Unlisted]) -> N
         await stage.add([msgspec.structs.astuple(row) for row in rows])
         await stage.flush()
         now = (d.business or d.clock).now()
-        await stage.keep(account=stripe.account, livemode=stripe.livemode, now=now)
+        await balance_kept.keep(stage, account=stripe.account, livemode=stripe.livemode, now=now)
 
 
 async def fill(d: Deps, stripe: Stripe, *, since: datetime = BEGIN) -> int:

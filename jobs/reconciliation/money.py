@@ -10,10 +10,11 @@ from decimal import Decimal
 
 import msgspec
 
-from db import balance_comparison, balance_lone
-from db.balance_comparison import Changed, Part, Span
+from db import balance_comparison, balance_kept, balance_lone
+from db.balance_comparison import Part, Span
+from db.balance_kept import Changed
 from db.balance_lone import Overpaid
-from db.balance_transactions import Staging, staging
+from db.balance_transactions import Session, Staging, both, session, staging
 from db.states import DifferenceClass
 from jobs.reconciliation.found import Difference, Stripe, Suspect
 from jobs.reconciliation.lists import each_page
@@ -23,7 +24,10 @@ WAITS = timedelta(minutes=10)
 """Younger money waits: its webhooks may be on their way."""
 
 MONEY = {"charge": "charges", "refund": "refunds", "dispute": "disputes", "payout": "payouts"}
-"""How the sums of a kind are named in a report. All fees are summed as `fees`."""
+"""How the sums of a kind are named in a report. The fees of payments are summed as `fees`."""
+
+OTHER_FEES = "other_fees"
+"""What Stripe kept of disputes, refunds, debits that failed later and of nobody's money: no row of ours but its own."""
 
 
 class BalanceTransactionRow(msgspec.Struct, frozen=True, gc=False):
@@ -46,7 +50,7 @@ class BalanceTransactionRow(msgspec.Struct, frozen=True, gc=False):
 
 
 Totals = dict[str, dict[str, dict[str, int]]]
-"""By currency and money (`charges`, `refunds`, `disputes`, `payouts`, `fees`): signed minor units there and here."""
+"""By currency and money (`charges`, `refunds`, `disputes`, `payouts`, `fees`, `other_fees`): signed minor units."""
 
 
 @dataclass(slots=True)
@@ -75,26 +79,44 @@ async def compare_money(
     """
     span = Span(stripe.account, stripe.livemode, since - WAITS, min(until, stripe.as_of) - WAITS)
     found = Compared()
-    async with staging(d.engine) as stage:
+    async with staging(d.engine, shared=True) as stage:
         await stage_transactions(d, stage, stripe.account, span.since, until)
-        found.duplicates += [each for one in await balance_comparison.prepare(stage, span) for each in _changed(one)]
-        now = (d.business or d.clock).now()
-        if dry_run:
-            found.counted["kept"] = await stage.unkept()
-        else:
-            found.counted["kept"] = await stage.keep(
-                account=stripe.account, livemode=stripe.livemode, now=now, rows="new"
-            )
-        charges = await _beside(stage, span, found)
-        for one in await balance_lone.lone(stage, span, charges):
-            found.suspects.add(Suspect(one.kind, one.id))
-            _add(found.totals, one.currency, MONEY[one.kind], there=0, here=one.amount)
-        twice = await balance_lone.paid_twice(stage, span)
+        await stage.analyze()
+        async with session(d.engine) as second:
+            aside = await stage.share(second)
+            if aside is stage:
+                await _kept(d, aside, span, found, dry_run=dry_run)
+                twice = await _compared(stage, span, found)
+            else:
+                _, twice = await both(_kept(d, aside, span, found, dry_run=dry_run), _compared(stage, span, found))
     if twice:
         async with d.tx() as tx:
             found.overpaid = await balance_lone.overpaid(tx.conn, twice)
         found.suspects |= {suspect for one in found.overpaid for suspect in _about(one)}
     return found
+
+
+async def _kept(d: Deps, aside: Session, span: Span, found: Compared, *, dry_run: bool) -> None:
+    """What Stripe tells is laid beside what it told before, and kept."""
+    prepared = await balance_kept.prepare(aside, span)
+    found.counted["listed"], found.counted["waiting"] = prepared.listed, prepared.waiting
+    found.duplicates += [each for one in prepared.changed for each in _changed(one)]
+    now = (d.business or d.clock).now()
+    if dry_run:
+        found.counted["kept"] = await balance_kept.unkept(aside)
+    else:
+        found.counted["kept"] = await balance_kept.keep(
+            aside, account=span.account, livemode=span.livemode, now=now, rows="new", fresh=True
+        )
+
+
+async def _compared(stage: Staging, span: Span, found: Compared) -> list[str]:
+    """What Stripe tells is laid beside our charges, refunds, disputes and payouts. Returns invoices paid twice."""
+    charges = await _beside(stage, span, found)
+    for one in await balance_lone.lone(stage, span, charges):
+        found.suspects.add(Suspect(one.kind, one.id))
+        _add(found.totals, one.currency, MONEY[one.kind], there=0, here=one.amount)
+    return await balance_lone.paid_twice(stage, span)
 
 
 async def stage_transactions(d: Deps, stage: Staging, account: str, since: datetime, until: datetime) -> None:
@@ -114,7 +136,6 @@ def _add(totals: Totals, currency: str, money: str, *, there: int, here: int) ->
 
 async def _beside(stage: Staging, span: Span, found: Compared) -> list[str]:
     """Returns the charges that may have no money at Stripe."""
-    found.counted["listed"], found.counted["waiting"] = await balance_comparison.staged(stage, span)
     parts, lone = await balance_comparison.compare(stage, span)
     for part in parts:
         found.suspects |= {Suspect(part.kind, name) for name in part.off}
@@ -124,14 +145,18 @@ async def _beside(stage: Staging, span: Span, found: Compared) -> list[str]:
             continue
         found.counted[MONEY[part.kind]] += part.count
         found.counted["without_fee"] += part.without_fee
-        _add(found.totals, part.currency, "fees", there=part.fees_there, here=part.fees_here)
+        if part.kind == "charge":
+            _add(found.totals, part.currency, "fees", there=part.fees_there, here=part.fees_here)
+        if part.other_fees:
+            _add(found.totals, part.currency, OTHER_FEES, there=part.other_fees, here=part.other_fees)
         if part.converted:
             found.counted["converted"] += part.count
         else:
             _add(found.totals, part.currency, MONEY[part.kind], there=part.there, here=part.here)
     for currency, count, fees in await balance_comparison.others(stage, span):
         found.counted["other"] += count
-        _add(found.totals, currency, "fees", there=fees, here=fees)
+        if fees:
+            _add(found.totals, currency, OTHER_FEES, there=fees, here=fees)
     return lone
 
 

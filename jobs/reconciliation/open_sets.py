@@ -124,6 +124,8 @@ async def compare_states(d: Deps, stripe: Stripe, since: datetime, until: dateti
             names = await shown.odd(kind.name, stripe.account, livemode=stripe.livemode)
             names += await shown.unseen(kind.name, stripe.as_of, stripe.account, livemode=stripe.livemode)
             suspects |= {Suspect(kind.name, name) for name in names}
+        halves = await shown.halves(stripe.as_of, stripe.account, livemode=stripe.livemode)
+        suspects |= {Suspect(kind, name) for kind, name in halves}
     return States(suspects, {kind.name: counted.get(kind.name, 0) for kind in KINDS})
 
 

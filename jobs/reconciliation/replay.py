@@ -32,6 +32,9 @@ log = structlog.get_logger()
 LATE = timedelta(days=1)
 """What has not come by then was hardly held up; Stripe goes on trying for three days."""
 
+LOST = timedelta(hours=1)
+"""What has not come by then is no straggler: the door was away, or is."""
+
 MARGIN = timedelta(hours=1)
 """Clocks differ, and time passes while we ask: who asks for 30 days gets what is left of them."""
 
@@ -86,6 +89,7 @@ class Replayed:
     """What a replay found. `missed` events were not in the inbox, `put` are those that are now; `by_type` the missed.
 
     `late` are the missed ones that happened more than a day ago: those that are younger may still be on their way.
+    `lost` are those of more than an hour ago; `oldest` is when the oldest of the missed happened, in Stripe's seconds.
 
     `dead` were in the inbox, and given up there: they stay so until somebody retries them. `unread` could not be read
     as events, `other_mode` are not of STRIPE_MODE.
@@ -94,6 +98,8 @@ class Replayed:
     seen: int = 0
     missed: int = 0
     late: int = 0
+    lost: int = 0
+    oldest: int | None = None
     put: int = 0
     by_type: Counter[str] = field(default_factory=Counter[str])
     dead: int = 0
@@ -130,7 +136,7 @@ async def replay(
             "begin there, and let `billing reconcile --repair` ask for what changed before"
         )
     end = min(until or now + MARGIN, now + MARGIN)
-    run = _Replay(d, stripe, dry_run, told, types, int((now - LATE).timestamp()))
+    run = _Replay(d, stripe, dry_run, told, types, int((now - LATE).timestamp()), int((now - LOST).timestamp()))
     begin, span = max(since, kept).replace(microsecond=0), SPAN
     while begin < end:
         until_then, before = min(begin + span, end), run.found.missed
@@ -151,6 +157,8 @@ class _Replay:
     types: Collection[str]
     late: int
     """What happened before, in Stripe's seconds, should have come by now."""
+    lost: int
+    """What happened before did not come when it should have."""
     found: Replayed = field(default_factory=Replayed)
     seen: set[str] = field(default_factory=set[str])
     """The missed ones of this span: a list may show an object twice."""
@@ -197,6 +205,9 @@ class _Replay:
         self.seen |= {row.id for row in missing}
         self.found.missed += len(missing)
         self.found.late += sum(row.created < self.late for row in missing)
+        self.found.lost += sum(row.created < self.lost for row in missing)
+        times = [row.created for row in missing]
+        self.found.oldest = min(times if self.found.oldest is None else [*times, self.found.oldest], default=None)
         self.found.by_type.update(row.type for row in missing)
         return missing
 

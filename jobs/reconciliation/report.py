@@ -1,4 +1,4 @@
-"""What a comparison with Stripe came to: kept with the run, mailed to operators, and read on the dashboard."""
+"""What a comparison with Stripe came to: kept with the run, and read by all who tell of it."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -8,10 +8,6 @@ import msgspec
 
 from db.reconciliation import Found
 from db.states import DifferenceClass
-from jobs.mail import contexts
-from jobs.mail.letters import Recipient, stage_letter
-from jobs.mail.send_letter import OPERATORS
-from worker.deps import Tx
 
 SHOWN = 200
 """Differences that a report names; all of them are rows."""
@@ -32,7 +28,7 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
 
     currency: str
     money: str
-    """`charges`, `refunds`, `disputes`, `fees`, `payouts`."""
+    """`charges`, `refunds`, `disputes`, `fees` (of payments), `other_fees`, `payouts`."""
     here: int
     there: int
 
@@ -95,6 +91,10 @@ class Events(msgspec.Struct, kw_only=True):
     """Those that lie in the inbox, given up."""
     late: int = 0
     """Of the missed ones that were not put in, those that happened more than a day ago: they should have come."""
+    lost: int = 0
+    """Of the missed ones, put in or not, those that happened more than an hour ago: they are no stragglers."""
+    oldest: datetime | None = None
+    """When the oldest of the missed ones happened."""
     since: datetime | None = None
     """From when on they were asked for; None: not at all."""
 
@@ -142,6 +142,8 @@ class Report(msgspec.Struct, kw_only=True):
     skips: list[Aside] = msgspec.field(default_factory=list[Aside])
     settled: int = 0
     """Differences of earlier runs that something else has mended."""
+    wrong: str = ""
+    """What remains to be done, as `letters.wrong` has it: as long as it stays the same, no second letter is written."""
 
     @property
     def found(self) -> int:
@@ -227,7 +229,7 @@ def _told(one: Found) -> Told:
     )
 
 
-SIGNS = {"fees": -1, "payouts": 0}
+SIGNS = {"fees": -1, "other_fees": -1, "payouts": 0}
 """Fees are told as what they cost; a payout only moves to the bank what is counted already."""
 
 
@@ -239,33 +241,3 @@ def by_currency(totals: Iterable[Total]) -> list[tuple[str, int, int]]:
         here, there = sums.get(one.currency, (0, 0))
         sums[one.currency] = (here + sign * one.here, there + sign * one.there)
     return [(currency, here, there) for currency, (here, there) in sorted(sums.items())]
-
-
-async def mail(tx: Tx, report: Report) -> None:
-    """Operators hear of differences, mended ones too, once for each run; of none they hear nothing."""
-    if not report.found or report.finished_at is None:
-        return
-    context = contexts.ReconciliationReport(
-        since=report.since,
-        until=report.until,
-        finished_at=report.finished_at,
-        run_seconds=report.milliseconds // 1000,
-        compared=sum(report.compared.values()),
-        totals=[
-            contexts.Totals(here=contexts.Amount(here, currency), there=contexts.Amount(there, currency))
-            for currency, here, there in by_currency(report.totals)
-        ],
-        differences=[
-            contexts.Difference(name=name, count=one.found, repaired=one.mended)
-            for name, one in report.classes.items()
-            if one.found
-        ],
-    )
-    await stage_letter(
-        tx,
-        "reconciliation_report",
-        context,
-        key=f"reconciliation/{report.run}",
-        to=Recipient(OPERATORS),
-        occurred_at=tx.now,
-    )

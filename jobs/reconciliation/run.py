@@ -4,30 +4,31 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 import structlog
 
+from db import earlier_runs
 from db import reconciliation as rows
 from db.operators.actions import Actor, write_audit
 from db.reconciliation import NewRun
 from db.states import DifferenceClass
-from jobs.reconciliation import looking, report
+from jobs.reconciliation import letters, looking, report
 from jobs.reconciliation.fees import fill
 from jobs.reconciliation.found import Difference, Stripe, Suspect
-from jobs.reconciliation.lists import EVENTS_KEPT, newest, on_behalf, present
+from jobs.reconciliation.lists import EVENTS_KEPT, newest, present
 from jobs.reconciliation.looking import Progress, Run, Span, silent
 from jobs.reconciliation.money import Compared, Totals, compare_money, paid_twice
 from jobs.reconciliation.open_sets import compare_states
 from jobs.reconciliation.replay import replay
 from jobs.reconciliation.report import Report
+from jobs.reconciliation.whose import right_key
 from worker.deps import Deps
 from worker.errors import Held, Refused, Unconfigured
 from worker.failures import describe
 from worker.ports import Dated, StripeApi
-from worker.settings import StripeMode
 
 log = structlog.get_logger()
 
@@ -54,6 +55,10 @@ BUSY = timedelta(seconds=15)
 
 PATIENCE = timedelta(seconds=30)
 """So long the events that were fetched again may stand still before the run goes on without them."""
+
+
+ZERO = {"there": 0, "here": 0}
+"""What is told of a currency in which nothing moved."""
 
 
 class NotBegun(Refused):
@@ -172,45 +177,12 @@ async def _begin(
 ) -> tuple[Stripe, Span, str | None]:
     try:
         stripe = await newest(d, account)
-        _right_mode(d, stripe)
-        whose = await _right_account(d, stripe, changed=account_changed)
+        whose = await right_key(d, stripe, changed=account_changed)
         return stripe, await span(d, stripe, since, until, whose), whose
     except Unconfigured:
         raise
     except Refused as error:
         raise NotBegun(error.reason) from error
-
-
-def _right_mode(d: Deps, stripe: Stripe) -> None:
-    """Raises Refused for a key of the other mode: its customers and payments are none of these books'."""
-    wanted, found = d.settings.stripe_mode, StripeMode.LIVE if stripe.livemode else StripeMode.TEST
-    if wanted not in {found, StripeMode.ANY}:
-        raise Refused(
-            f"STRIPE_SECRET_KEY is a key of {found} mode, but STRIPE_MODE is {wanted}: nothing was compared. "
-            "Give the key of that mode, or set STRIPE_MODE=any where these books keep both"
-        )
-
-
-async def _right_account(d: Deps, stripe: Stripe, *, changed: bool) -> str | None:
-    """Whose key it is; None for a restricted one that may not read that. Raises Refused for another account's.
-
-    Of two accounts everything differs: a repair would fill the books with the payments of a stranger.
-    """
-    try:
-        found: str = (await d.stripe.retrieve("account", **on_behalf(stripe.account)))["id"]
-    except Unconfigured:
-        raise
-    except Refused:
-        return None
-    async with d.tx() as tx:
-        known = await rows.whose(tx.conn, stripe.account, livemode=stripe.livemode)
-    if known not in {None, found} and not changed:
-        raise Refused(
-            f"STRIPE_SECRET_KEY is a key of {found}, but these books were compared with {known}: nothing was compared. "
-            "Give the key of that account; if it is another one from now on: "
-            "billing reconcile --account-changed --why '…'"
-        )
-    return found
 
 
 def _report(number: int, new: NewRun) -> Report:
@@ -278,7 +250,7 @@ async def _compare(run: Run) -> None:
     d, stripe, compared = run.d, run.stripe, run.span
     async with d.tx() as tx:
         run.earlier = await rows.open_differences(tx.conn, stripe.account, livemode=stripe.livemode)
-        left = await rows.left(tx.conn, stripe.account, livemode=stripe.livemode)
+        left = await earlier_runs.left(tx.conn, stripe.account, livemode=stripe.livemode)
         items = await rows.subscriptions_of(tx.conn, [name for kind, name, _, _ in run.earlier if kind == ITEM])
     run.left = {Suspect(one.kind, one.object_id): one.since for one in msgspec.convert(left, list[report.Again])}
     async with _timed(run, "events"):
@@ -300,7 +272,10 @@ async def _compare(run: Run) -> None:
 async def _money(run: Run) -> Compared:
     """What moved at Stripe. A fee that payments were not told yet is no difference: they are told at the end."""
     money = await compare_money(run.d, _present(run), run.span.since, _end(run), dry_run=run.report.dry_run)
-    run.report.totals = _totals(money.totals)
+    async with run.d.tx() as tx:
+        known = await earlier_runs.currencies(tx.conn, run.stripe.account, livemode=run.stripe.livemode)
+    quiet = {currency: {"charges": ZERO, "fees": ZERO} for currency in known - money.totals.keys()}
+    run.report.totals = _totals(money.totals | quiet)
     run.report.money = dict(money.counted)
     run.report.compared["balance_transaction"] = money.counted["listed"]
     return money
@@ -352,6 +327,8 @@ async def _events(run: Run) -> None:
         unread=found.unread,
         dead=found.dead,
         late=0 if put else found.late,
+        lost=found.lost,
+        oldest=None if found.oldest is None else datetime.fromtimestamp(found.oldest, UTC),
         since=run.span.events_since,
     )
     if found.put:
@@ -380,11 +357,12 @@ async def _finish(run: Run) -> None:
     done = run.report
     whole = done.carry() and not (done.skipped or done.events.unread or done.events.late)
     done.advances = run.span.advances and not run.report.dry_run and whole
+    done.wrong = letters.wrong(done)
     async with run.d.tx() as tx:
         done.finished_at = tx.now
         await rows.finish(tx.conn, done.run, done.json(), advances=done.advances, now=tx.now)
         if not run.report.dry_run:
-            await report.mail(tx, done)
+            await letters.mail(tx, done, run.d.settings)
     log.info(
         "the books were laid beside Stripe's",
         run=done.run,

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from db.ledger import Address, Fact, Row, Version
+from jobs.reconciliation.answers import Link
 from jobs.reconciliation.found import Stripe
 from jobs.reconciliation.snapshot_columns import NAMES
-from jobs.reconciliation.snapshot_kinds import Link
 from jobs.rules.versions import SEEN_AT
 from worker.errors import Refused
 

@@ -1,15 +1,15 @@
-"""What is asked of Stripe about an object that is looked at afresh, and how the answer is told to the books."""
+"""What is asked of Stripe about an object that is looked at afresh: itself, and all that is derived with it."""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from db.ledger import Address, Fact, Row
-from jobs.reconciliation.found import Stripe
+from db.ledger import Row
+from jobs.reconciliation.answers import Part, Snapshot
 from jobs.reconciliation.lists import FIRST_WAIT, LONGEST_WAIT, ROWS, TRIES, on_behalf
-from jobs.stripe_objects import READERS, Obj, StripeEvent, moment, origin, parse
+from jobs.stripe_objects import Obj, moment, parse
 from worker.backoff import delay
 from worker.deps import Deps
 from worker.errors import Refused, TryLater
@@ -63,65 +63,6 @@ class Ask:
                 return found
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """An object of an answer, and the type of event as which it is told; `at` (seconds) when the object says when."""
-
-    type: str
-    object: Obj
-    at: int | None = None
-    new: bool = False
-    """It is followed only when the object was not known here, or stood otherwise."""
-
-    def event(self, stripe: Stripe, name: str) -> StripeEvent:
-        """The event that Stripe would have sent; without a time of its own it is of the moment of the look."""
-        created = int(stripe.as_of.timestamp()) if self.at is None else self.at
-        return StripeEvent(name, self.type, created, stripe.livemode, stripe.account, self.object)
-
-
-Link: TypeAlias = tuple[str, str]
-"""An invoice and what pays it: a payment intent, else a charge or a payment record."""
-
-
-@dataclass(slots=True)
-class Snapshot:
-    """What Stripe said: `parts` are read into facts, `follows` are what letters and dunning hear of.
-
-    A snapshot does not know when something happened, unless the object says so: `own` are times that it says, by row.
-    """
-
-    parts: list[Part] = field(default_factory=list[Part])
-    follows: list[Part] = field(default_factory=list[Part])
-    own: dict[Address, Row] = field(default_factory=dict[Address, Row])
-    customer: str | None = None
-    links: dict[str, set[Link]] = field(default_factory=dict[str, set[Link]])
-    """By invoice or payment, of which Stripe listed them all: which payment is for which invoice."""
-
-    def too_many(self, here: Iterable[Link]) -> set[Link]:
-        """Of the links `here` those that Stripe does not have. An empty list proves nothing: old ones may lack them."""
-        whole = [(name, listed) for name, listed in self.links.items() if listed]
-        return {link for link in here if any(name in link and link not in listed for name, listed in whole)}
-
-    def names(self) -> set[str]:
-        """The ids of all objects in it, invoice payments too."""
-        found = {name for part in self.parts if (name := part.object.ref("id")) is not None}
-        return found | {row.id() for part in self.parts for row in part.object.each("payments") if "id" in row}
-
-    def facts(self, stripe: Stripe, name: str) -> list[Fact]:
-        """What the readers of events make of it, with the times that the objects tell. Raises Malformed."""
-        found: list[Fact] = []
-        for part in self.parts:
-            event = part.event(stripe, name)
-            for fact in READERS[part.type](event):
-                told = self.own.get(fact.address, {})
-                sticky = {column: told.get(column, value) for column, value in fact.sticky.items()}
-                found.append(replace(fact, sticky=sticky))
-        at = int(stripe.as_of.timestamp())
-        whose = origin(StripeEvent(name, "", at, stripe.livemode, stripe.account, Obj({}, "")))
-        found += [Fact(table, key, sticky=whose | row) for (table, key), row in self.own.items()]
-        return found
-
-
 Fetch: TypeAlias = Callable[[Ask, str, int], Awaitable[Snapshot]]
 """Asks for an object by its id; the number is the moment of the look, in Stripe's seconds. Raises Missing."""
 
@@ -150,6 +91,8 @@ EXPANDED = ["balance_transaction", "refunds", "payment_intent"]
 async def _add_charge(ask: Ask, found: Snapshot, charge: Obj) -> None:
     """A charge with all that its payment is derived from: intent, refunds, disputes."""
     name = charge.id()
+    if name in found.ids("charge"):
+        return
     intent = charge.sub("payment_intent")
     if "status" in intent:
         _add_intent(found, intent)
@@ -273,6 +216,16 @@ async def _payment_intent(ask: Ask, name: str, _: int) -> Snapshot:
     await _add_attempts(ask, found, name)
     await _add_links(ask, found, name)
     return found
+
+
+async def add_attempts(ask: Ask, found: Snapshot, intent: str) -> None:
+    """An intent that is not in it yet, and all of its attempts; nothing when Stripe does not have it."""
+    try:
+        if intent not in found.ids("payment_intent"):
+            _add_intent(found, await ask.one(f"payment_intents/{intent}"))
+        await _add_attempts(ask, found, intent)
+    except Missing:
+        return
 
 
 async def _add_attempts(ask: Ask, found: Snapshot, intent: str) -> list[Obj]:

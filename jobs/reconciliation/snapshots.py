@@ -20,11 +20,12 @@ from jobs.derive.books import Entry, enter, hold
 from jobs.events.apply import facts_of, read
 from jobs.follow import follow
 from jobs.mrr.mend import stage_wanted
+from jobs.reconciliation.answers import Link, Snapshot
 from jobs.reconciliation.found import Difference, Looked, Stripe, Suspect
 from jobs.reconciliation.lists import newest
 from jobs.reconciliation.snapshot_columns import Beside, amount_of, beside, differences, lowered
 from jobs.reconciliation.snapshot_guard import Newer, Versions, check, refuse_others
-from jobs.reconciliation.snapshot_kinds import KINDS, Ask, Link, Missing, Snapshot, add_customer
+from jobs.reconciliation.snapshot_kinds import KINDS, Ask, Missing, add_attempts, add_customer
 from jobs.rules.versions import SEEN_AT
 from worker.deps import Deps, Tx
 from worker.errors import Held, Refused
@@ -131,13 +132,23 @@ async def look(
 
 
 async def _ask(d: Deps, ask: Ask, stripe: Stripe, suspect: Suspect) -> Snapshot:
-    """What Stripe says of the suspect, and of its customer where only the name is known here."""
+    """What Stripe says of the suspect, of its customer where only the name is known here, and of its other attempts.
+
+    The attempts of one intent are derived together: one that were not asked for would be told as Stripe's word, though
+    it came from a copy of ours that may be as wrong.
+    """
     found = await KINDS[suspect.kind].fetch(ask, suspect.object_id, int(stripe.as_of.timestamp()))
-    if found.customer is not None and suspect.kind != "customer":
-        async with d.tx() as tx:
+    charges, intents = found.ids("charge"), found.ids("payment_intent")
+    known, others = True, set[str]()
+    async with d.tx() as tx:
+        if found.customer is not None and suspect.kind != "customer":
             known = await snapshots.knows_customer(tx.conn, found.customer)
-        if not known:
-            await add_customer(ask, found)
+        if charges or intents:
+            others = await snapshots.attempted(tx.conn, intents=intents, charges=charges)
+    if not known:
+        await add_customer(ask, found)
+    for intent in sorted(others | found.retried()):
+        await add_attempts(ask, found, intent)
     return found
 
 

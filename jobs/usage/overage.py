@@ -1,6 +1,6 @@
 """A subscriber who used more than the plan includes gets an invoice for the rest, after the month is over."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -22,15 +22,17 @@ from jobs.mail.letters import Recipient, stage_letter
 from jobs.mail.send_letter import OPERATORS
 from jobs.partners import credits as credit
 from jobs.partners import freeze, late, promotions
+from jobs.partners.draft import credit_name
 from jobs.partners.freeze import Frozen, PlannedCredit
 from jobs.partners.guards import AVERAGE_OF, Concern, Facts, concerns, unusable
+from jobs.partners.late import Late
 from jobs.partners.words import LineWords
 from jobs.rules.billing_periods import Period
 from jobs.rules.months import month_of
 from jobs.rules.plan_spans import SeveralCurrencies
 from jobs.usage import months_of_users
 from jobs.usage.months_of_users import closed_months
-from jobs.usage.overage_draft import draft, frozen_month, late_usage, name_of
+from jobs.usage.overage_draft import draft, frozen_month, name_of, plans_known_now, unplanned_month
 from jobs.usage.plans import plans, spans_of, zone_of
 from worker.deps import Deps, Tx
 from worker.errors import Held, Refused
@@ -73,33 +75,47 @@ async def subject(tx: Tx, user_id: int) -> Row:
     return user
 
 
+async def _frozen(tx: Tx, user: Row, month: Period, sellers: Sellers, *, lock: bool) -> tuple[Frozen | None, Late]:
+    """All that a month's amounts follow from, but the credits; None: nothing is agreed, and nothing came late.
+
+    Raises SeveralCurrencies, ConfigurationError.
+    """
+    held = await spans_of(tx.conn, user["id"], month.start, month.end, month.timezone)
+    profile = sellers.profile()
+    frozen = await (frozen_month(tx, user, month, held, profile) if held else unplanned_month(tx, user, month))
+    if frozen is None:
+        return None, Late()
+    owner = Owner(user_id=user["id"])
+    at = max(month.start, min(tx.now, month.end - timedelta(seconds=1)))
+    lately = await late.find(tx, owner, frozen, lock=lock, again=plans_known_now(tx, user["id"]))
+    if not held and not lately.adjustments:
+        return None, lately
+    discounts = tuple(await promotions.discounts(tx, owner, at))
+    return msgspec.structs.replace(frozen, discounts=discounts, adjustments=lately.adjustments), lately
+
+
 async def prepare(tx: Tx, user: Row, month: Period, sellers: Sellers, *, lock: bool = True) -> Prepared:
     """What the invoice for a month would be if it were issued now. Nothing is written."""
     try:
-        held = await spans_of(tx.conn, user["id"], month.start, month.end, month.timezone)
-        profile = sellers.profile()
+        frozen, lately = await _frozen(tx, user, month, sellers, lock=lock)
     except (SeveralCurrencies, ConfigurationError) as error:
         return Prepared(concerns=(unusable("plans", str(error)),))
-    if not held:
+    if frozen is None:
         return Prepared()
-    frozen = await frozen_month(tx, user, month, held, profile)
     owner = Owner(user_id=user["id"])
-    at = max(month.start, min(tx.now, month.end - timedelta(seconds=1)))
-    frozen = msgspec.structs.replace(
-        frozen,
-        discounts=tuple(await promotions.discounts(tx, owner, at)),
-        adjustments=await late_usage(tx, user["id"], frozen, lock=lock),
-    )
     try:
         made = draft(frozen, user["id"])
         if made is None:
-            return Prepared(frozen)
+            return Prepared(frozen, concerns=tuple(Concern("late_usage", one, stops=False) for one in lately.notes))
         total = issuing.preview(made, sellers, now=tx.now).total_minor
-        plan = credit.plan(await credit.available(tx, owner, frozen.currency, lock=lock), total)
+        rows = await credit.available(tx, owner, frozen.currency, lock=lock)
+        plan = credit.plan([*rows, *late.brought(frozen.adjustments, frozen, tx.now)], total)
         words = LineWords(frozen.locale, frozen.currency)
         frozen = msgspec.structs.replace(
             frozen,
-            credits=tuple(PlannedCredit(id=row.id, name=words.credit(row.reason), minor=off) for row, off in plan),
+            credits=tuple(
+                PlannedCredit(id=row.id, name=credit_name(row, frozen, words), minor=off) for row, off in plan
+            ),
         )
         made = cast("Draft", draft(frozen, user["id"]))
         says = issuing.preview(made, sellers, now=tx.now)
@@ -107,10 +123,12 @@ async def prepare(tx: Tx, user: Row, month: Period, sellers: Sellers, *, lock: b
         return Prepared(frozen, concerns=(unusable("plans", str(error)),))
     except Refused as refused:
         return Prepared(frozen, concerns=(unusable("draft", refused.reason),))
-    return Prepared(frozen, made, says, tuple(await _concerns(tx, user, month, frozen, says)), plan)
+    return Prepared(frozen, made, says, tuple(await _concerns(tx, user, month, frozen, says, notes=lately.notes)), plan)
 
 
-async def _concerns(tx: Tx, user: Row, month: Period, frozen: Frozen, says: Document) -> list[Concern]:
+async def _concerns(
+    tx: Tx, user: Row, month: Period, frozen: Frozen, says: Document, *, notes: Sequence[str]
+) -> list[Concern]:
     facts = Facts(
         prefix=frozen.prefix,
         name=month.name,
@@ -123,6 +141,7 @@ async def _concerns(tx: Tx, user: Row, month: Period, frozen: Frozen, says: Docu
         alarm_factor=ALARM,
         earlier=await overage.totals_before(tx.conn, user["id"], month.start, limit=AVERAGE_OF),
         email=frozen.buyer.email or "",
+        late=notes,
     )
     found = concerns(facts)
     if user["deleted_at"] is not None:
@@ -158,12 +177,14 @@ async def settle(tx: Tx, row: UsageRow, prepared: Prepared, sellers: Sellers, *,
             raise Refused(
                 f"{prepared.draft.key} was invoiced by hand, as {issued.number}: void that one, or this month"
             )
-        await credit.record(tx, issued.invoice_id, prepared.credit_plan)
-    for one in frozen.adjustments if frozen is not None else ():
-        used = late.billed_json([part.usage for part in one.parts])
-        await usage_invoices.charged(tx.conn, one.usage_invoice, one.amount, used, now=tx.now)
+    given: dict[int, int] = {}
+    if frozen is not None:
+        frozen, given = await late.settle(tx, frozen)
+    if issued is not None:
+        plan = [(replace(one, id=given.get(one.id, one.id)), off) for one, off in prepared.credit_plan]
+        await credit.record(tx, issued.invoice_id, plan)
     status = "issued" if issued is not None else "empty"
-    await _record(tx, row, prepared, status, issued.invoice_id if issued is not None else None)
+    await _record(tx, row, replace(prepared, frozen=frozen), status, issued.invoice_id if issued is not None else None)
     return Settled(status, prepared, issued)
 
 
@@ -239,6 +260,7 @@ async def overage_invoices(d: Deps, period: datetime) -> None:
             return
         since = max(tx.now - CATCH_UP, datetime.combine(min(one.valid_from for one in known), datetime.min.time(), UTC))
         rows = await overage.used(tx.conn, since - timedelta(days=1), tx.now)
+        rows += await overage.billed(tx.conn, since, tx.now)
         users = sorted({row["user_id"] for row in rows})
         subscribed = await overage.planned(tx.conn, users, [one.stripe_price_id for one in known])
         done = await overage.looked_at(tx.conn, users, since - timedelta(days=62))

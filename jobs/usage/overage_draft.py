@@ -7,17 +7,17 @@ from typing import Any, cast
 
 import msgspec
 
-from db import overage, usage, usage_invoices
+from db import overage, usage_invoices
 from db.usage import Owner
 from jobs.invoices.document import Address, Party, TaxCategory, TaxId
 from jobs.invoices.drafts import Draft, DraftTax
 from jobs.invoices.sellers import SellerProfile
 from jobs.partners import draft as drafting
 from jobs.partners import freeze, late
-from jobs.partners.freeze import Adjustment, Frozen, FrozenPart, Used, plain_units
+from jobs.partners.freeze import Frozen, FrozenPart
 from jobs.rules import pricing
 from jobs.rules.billing_periods import Period, local_day
-from jobs.rules.plan_spans import Plan, Span
+from jobs.rules.plan_spans import Plan, SeveralCurrencies, Span
 from jobs.usage import plans
 from worker.deps import Tx
 
@@ -60,21 +60,17 @@ def taxes(plan: Plan, exempt: str | None) -> tuple[DraftTax, ...]:
     return (DraftTax(name=plan.tax_name, percent=plan.tax_percent),)
 
 
-async def _used(tx: Tx, user_id: int, span: Span | FrozenPart) -> Used:
-    return plain_units(await usage.billable_units(tx.conn, Owner(user_id=user_id), span.start, span.end))
+def _parts(held: Sequence[Span]) -> list[FrozenPart]:
+    """The parts by these plans, without what was used in them."""
+    return [FrozenPart(terms=plans.terms(span.plan), start=span.start, end=span.end, usage={}) for span in held]
 
 
 async def frozen_month(tx: Tx, user: Row, month: Period, held: Sequence[Span], profile: SellerProfile) -> Frozen:
     """A month's own usage within the plans that held, without what other months, promotions and credits bring."""
+    used = await late.used_in(tx, Owner(user_id=user["id"]), _parts(held))
     parts = [
-        FrozenPart(
-            terms=plans.terms(span.plan),
-            start=span.start,
-            end=span.end,
-            usage=await _used(tx, user["id"], span),
-            contract={"plan": msgspec.to_builtins(span.plan)},
-        )
-        for span in held
+        msgspec.structs.replace(part, contract={"plan": msgspec.to_builtins(span.plan)})
+        for part, span in zip(used, held, strict=True)
     ]
     last = held[-1].plan
     return Frozen(
@@ -102,34 +98,54 @@ async def frozen_month(tx: Tx, user: Row, month: Period, held: Sequence[Span], p
     )
 
 
-async def late_usage(tx: Tx, user_id: int, frozen: Frozen, *, lock: bool) -> tuple[Adjustment, ...]:
-    """Closed months whose usage is more than what was charged. With `lock` nobody else charges for them."""
-    rows = await overage.closed_before(tx.conn, user_id, frozen.start, limit=late.CLOSED, lock=lock)
-    found: list[Adjustment] = []
-    for row in rows:
-        closed = freeze.read(cast("Row", row.input))
-        known = [await _used(tx, user_id, part) for part in closed.parts]
-        if known == list(late.billed(row)) or closed.currency != frozen.currency:
-            continue
-        made = Adjustment(
-            usage_invoice=row.id,
-            name=closed.name,
-            start=closed.start,
-            end=closed.end,
-            months=1,
-            timezone=closed.timezone,
-            parts=tuple(
-                msgspec.structs.replace(part, usage=used, contract={})
-                for part, used in zip(closed.parts, known, strict=True)
-            ),
-            before=late.billed(row),
-            charged=row.billed_cents or 0,
-            now=0,
-        )
-        made = msgspec.structs.replace(made, now=freeze.reckoned(made))
-        if made.amount >= 0:  # usage only grows, and more of it never costs less than before
-            found.append(made)
-    return tuple(found)
+async def unplanned_month(tx: Tx, user: Row, month: Period) -> Frozen | None:
+    """A month in which no plan holds, and nothing is charged: what came late of those before is settled with it.
+
+    Currency and tax are those of the last of them; None: there is none.
+    """
+    before = await usage_invoices.closed_before(tx.conn, Owner(user_id=user["id"]), month.start, limit=1, lock=False)
+    if not before:
+        return None
+    return msgspec.structs.replace(
+        freeze.read(cast("Row", before[-1].input)),
+        name=month.name,
+        first=month.first,
+        after=month.after,
+        start=month.start,
+        end=month.end,
+        timezone=month.timezone,
+        billed_from=month.first,
+        billed_to=month.after,
+        parts=(),
+        buyer=await buyer(tx, user),
+        adjustments=(),
+        credits=(),
+    )
+
+
+def plans_known_now(tx: Tx, user_id: int) -> late.Again:
+    """Reckon a closed month by the plans that are known now: Stripe may have told late which held.
+
+    Only where events told all that the customer's subscriptions were in it: what is not known is no reason to think
+    that another plan held.
+    """
+
+    async def again(closed: Frozen, by: Sequence[FrozenPart]) -> Sequence[FrozenPart] | None:
+        if not await overage.told_since(tx.conn, user_id, closed.start):
+            return None
+        try:
+            held = _parts(await plans.spans_of(tx.conn, user_id, closed.start, closed.end, closed.timezone))
+        except SeveralCurrencies:
+            return None
+        if any(part.terms.currency != closed.currency for part in held) or _agreed(held) == _agreed(by):
+            return None
+        return await late.used_in(tx, Owner(user_id=user_id), held)
+
+    return again
+
+
+def _agreed(parts: Sequence[FrozenPart]) -> list[tuple[object, ...]]:
+    return [(part.terms, part.start, part.end) for part in parts]
 
 
 def nothing_due(frozen: Frozen) -> bool:

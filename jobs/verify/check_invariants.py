@@ -1,15 +1,21 @@
 """Each hour the books are held against their own invariants, and once a day as a whole; what breaks one is told."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
 
 from db.states import QueueName
 from db.verify import runs
+from db.verify.registry import INVARIANTS
+from jobs.mail import contexts
+from jobs.mail.letters import Recipient, stage_letter
+from jobs.mail.send_letter import OPERATORS
 from jobs.verify.verifying import NAMES as ALL
 from jobs.verify.verifying import Clocks, last_whole_at, verify
-from worker.deps import Deps
+from worker.deps import Deps, Tx
 from worker.registry import job, schedule
+from worker.settings import Settings
 
 log = structlog.get_logger()
 
@@ -36,10 +42,40 @@ async def verify_books(d: Deps, period: datetime) -> None:  # noqa: ARG001 - an 
     news = [one.name for one in results if one.broken and not _was_broken(before, one.name)]
     if news:
         log.error("the books broke invariants that held before: run `billing verify`", invariants=news)
+    worse = [one for one in results if _is_worse(one, before.get(one.name))]
     async with d.last_tx() as tx:
-        await runs.save(tx.conn, results, asked_by="schedule", started_at=began, finished_at=tx.now)
+        run = await runs.save(tx.conn, results, asked_by="schedule", started_at=began, finished_at=tx.now)
         await runs.forget_before(tx.conn, tx.now - KEEP)
+        if worse:
+            await _mail(tx, run, results, d.settings)
 
 
 def _was_broken(before: dict[str, runs.Last], name: str) -> bool:
     return name in before and before[name].broken > 0
+
+
+def _is_worse(one: runs.Result, before: runs.Last | None) -> bool:
+    """Whether operators do not know it yet: more rows break it than before, or it cannot be checked any more."""
+    if one.error is not None:
+        return before is None or before.error is None
+    return one.broken > (before.broken if before is not None else 0)
+
+
+async def _mail(tx: Tx, run: int, results: Sequence[runs.Result], settings: Settings) -> None:
+    """All that does not hold now, in one letter."""
+    reasons = [
+        f"{one.name} could not be checked: {one.error}"
+        if one.error is not None
+        else f"{one.name}, {one.broken:,} row{'' if one.broken == 1 else 's'}. {INVARIANTS[one.name].holds} "
+        f"What to do: {INVARIANTS[one.name].mend.replace('`', '')}"
+        for one in results
+        if not one.holds
+    ]
+    base = settings.billing_admin_url
+    context = contexts.BooksAlarm(
+        about="invariants",
+        reasons=reasons,
+        command="billing verify",
+        link=None if base is None else base.rstrip("/") + "/",
+    )
+    await stage_letter(tx, "books_alarm", context, key=f"verify/{run}", to=Recipient(OPERATORS), occurred_at=tx.now)

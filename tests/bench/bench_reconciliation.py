@@ -22,8 +22,7 @@ import psutil
 import uvloop
 from sqlalchemy import text
 
-from db import balance_comparison, balance_lone
-from db.balance_transactions import Staging
+from db import balance_comparison, balance_kept, balance_lone
 from db.engine import create_engine
 from db.migrate import migrate
 from jobs.reconciliation import money
@@ -39,6 +38,9 @@ BEGIN = 1_772_323_200
 """2026-03-01, in seconds since 1970; a charge is made each second from then on."""
 
 ROWS = 100
+
+WIDTH = 490
+"""Bytes of a row in the file; Stripe pads its JSON as well."""
 
 ROW = (
     b'{"id":"txn_%(n)024d","object":"balance_transaction","amount":%(amount)d,"available_on":%(at)d,'
@@ -56,38 +58,39 @@ def row(number: int) -> bytes:
     return ROW % {b"n": number, b"amount": amount, b"fee": fee, b"net": amount - fee, b"at": BEGIN + number}
 
 
-def page(first: int, last: int, *, more: bool) -> bytes:
-    """Charges `last` down to `first`, newest first, as one answer of Stripe's."""
-    rows = b",".join(row(number) for number in range(last, first - 1, -1))
-    return b'{"object":"list","data":[%b],"has_more":%b,"url":"/v1/balance_transactions"}' % (
-        rows,
-        b"true" if more else b"false",
-    )
+def print_book(path: Path, count: int) -> None:
+    """All that Stripe has, newest first, as one file: what answers then costs next to nothing."""
+    with path.open("wb") as out:
+        for number in range(count - 1, -1, -1):
+            out.write(row(number).ljust(WIDTH - 1) + b",")
 
 
-class Printed:
-    """A Stripe that answers at once; the seconds that printing its answers took are not ours."""
+class Book:
+    """A Stripe that answers at once, from a file. What that costs is counted as ours."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.seconds = self.cpu = 0.0
+    def __init__(self, path: Path) -> None:
+        self.file = os.open(path, os.O_RDONLY)
+        self.count = os.fstat(self.file).st_size // WIDTH
+        self.pages = 0
 
     async def retrieve(self, path: str, **params: Any) -> dict[str, Any]:
         raise AssertionError(f"Stripe was asked for {path} {params}")
 
     async def read(self, path: str, **params: Any) -> bytes:
         assert path == "balance_transactions"
-        began, used = time.perf_counter(), time.process_time()
+        self.pages += 1
         created = params["created"]
         low = max(created["gte"] - BEGIN, 0)
         last = min(created["lt"] - BEGIN, self.count) - 1
         if (after := params.get("starting_after")) is not None:
             last = min(last, int(after.removeprefix("txn_")) - 1)
         first = max(last - ROWS + 1, low)
-        body = page(first, last, more=first > low)
-        self.seconds += time.perf_counter() - began
-        self.cpu += time.process_time() - used
-        return body
+        return self.page(first, last, more=first > low)
+
+    def page(self, first: int, last: int, *, more: bool) -> bytes:
+        """Charges `last` down to `first`, newest first, as one answer of Stripe's."""
+        rows = os.pread(self.file, (last - first + 1) * WIDTH - 1, (self.count - 1 - last) * WIDTH)
+        return b"".join((b'{"object":"list","data":[', rows, b'],"has_more":true}' if more else b'],"has_more":false}'))
 
     async def act(self, method: str, path: str, *, idempotency_key: str, **params: Any) -> dict[str, Any]:
         raise AssertionError(f"Stripe was told to {method} {path} {params} as {idempotency_key}")
@@ -129,12 +132,21 @@ async def fill(url: str, first: int, last: int) -> None:
     await engine.dispose()
 
 
-def decoding(count: int) -> float:
+async def forget(url: str) -> None:
+    """None of Stripe's rows is kept yet; ours were read before, and vacuumed, as rows of days ago are."""
+    engine = create_engine(url)
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
+        for statement in ("TRUNCATE balance_transactions", "VACUUM charges", "VACUUM payment_history"):
+            await conn.execute(text(statement))
+    await engine.dispose()
+
+
+def decoding(book: Book) -> float:
     """Seconds that decoding alone takes."""
     decoder = msgspec.json.Decoder(Page[BalanceTransactionRow])
     spent = 0.0  # seconds of CPU: nothing is waited for, and other work on the machine is not ours
-    for last in range(count - 1, -1, -ROWS):
-        body = page(max(last - ROWS + 1, 0), last, more=True)
+    for last in range(book.count - 1, -1, -ROWS):
+        body = book.page(max(last - ROWS + 1, 0), last, more=True)
         began = time.process_time()
         found = decoder.decode(body)
         spent += time.process_time() - began
@@ -171,39 +183,36 @@ class Parts:
         setattr(module, function, timed)
 
 
-async def compared(url: str, count: int, postgres: int) -> None:
+async def compared(url: str, file: Path, postgres: int) -> None:
     """One comparison in this process; print how long each part took, and how much more memory it needed."""
     engine = create_engine(url)
     async with engine.connect() as conn:
         await conn.execute(text("SELECT 1"))
-    stripe = Printed(count)
+    stripe = Book(file)
     deps = Deps(engine=engine, clock=SystemClock(), stripe=stripe)
     parts = Parts(psutil.Process(postgres))
     parts.watch(money, "stage_transactions", "read, decode and COPY")
-    parts.watch(balance_comparison, "prepare", "analyze, beside those kept")
-    parts.watch(Staging, "keep", "keep the new ones")
+    parts.watch(balance_kept, "prepare", "beside those kept")
+    parts.watch(balance_kept, "keep", "keep the new ones")
     parts.watch(balance_comparison, "compare", "beside charges and payments")
     parts.watch(balance_lone, "lone", "ours that Stripe lacks")
-    parts.watch(balance_lone, "overpaid", "invoices paid twice")
+    parts.watch(balance_lone, "paid_twice", "invoices paid twice")
     since = datetime.fromtimestamp(BEGIN, UTC) + money.WAITS
-    until = datetime.fromtimestamp(BEGIN + count, UTC)
+    until = datetime.fromtimestamp(BEGIN + stripe.count, UTC)
     me = psutil.Process(os.getpid())
     before = me.memory_info().rss
     began, used = time.perf_counter(), time.process_time()
     found = await compare_money(deps, Stripe("", True, until + timedelta(hours=1)), since, until + money.WAITS)  # noqa: FBT003 - livemode
     seconds = time.perf_counter() - began
     used = time.process_time() - used
-    parts.seconds["read, decode and COPY"] -= stripe.seconds
-    parts.cpu["read, decode and COPY"] -= stripe.cpu
     assert not found.suspects, len(found.suspects)
     assert not found.duplicates, found.duplicates[:3]
-    assert found.counted["charges"] == count, found.counted
+    assert found.counted["charges"] == stripe.count, found.counted
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     await engine.dispose()
     told = {
-        "seconds": seconds - stripe.seconds,
-        "cpu": used - stripe.cpu,
-        "printing": stripe.seconds,
+        "seconds": seconds,
+        "cpu": used,
         "grew_mb": (peak * 1024 - before) / 2**20,
         "kept": found.counted["kept"],
         "parts": parts.seconds,
@@ -212,16 +221,35 @@ async def compared(url: str, count: int, postgres: int) -> None:
     print(json.dumps(told))
 
 
-def run(url: str, count: int, postgres: psutil.Process) -> dict[str, Any]:
+def run(url: str, file: Path, postgres: psutil.Process) -> dict[str, Any]:
     """A comparison in a process of its own."""
     before = cpu(postgres)
     out = subprocess.run(
-        [sys.executable, __file__, "compare", "--url", url, "--count", str(count), "--postgres", str(postgres.pid)],
+        [sys.executable, __file__, "compare", "--url", url, "--file", file, "--postgres", str(postgres.pid)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
     return json.loads(out.splitlines()[-1]) | {"postgres": cpu(postgres) - before}
+
+
+def tell(name: str, count: int, found: dict[str, Any], alone: float) -> dict[str, float]:
+    """Print one comparison; its figures by name."""
+    both = found["cpu"] + found["postgres"]
+    print(
+        f"  {found['kept']} new: {found['seconds']:.2f} s, {found['seconds'] / alone:.1f} times decoding; "
+        f"CPU {found['cpu']:.2f} s ours, {found['postgres']:.2f} s PostgreSQL's, "
+        f"together {both / alone:.1f} times decoding; grew by {found['grew_mb']:.0f} MB"
+    )
+    for part, seconds in found["parts"].items():
+        print(f"    {seconds:6.2f} s, CPU {found['parts_cpu'][part]:6.2f} s: {part}")
+    return {
+        f"{name}_{count}_seconds": round(found["seconds"], 2),
+        f"{name}_{count}_by_decoding": round(found["seconds"] / alone, 1),
+        f"{name}_{count}_cpu": round(both, 2),
+        f"{name}_{count}_cpu_by_decoding": round(both / alone, 1),
+        f"{name}_{count}_grew_mb": round(found["grew_mb"]),
+    }
 
 
 def main(counts: list[int]) -> None:
@@ -237,24 +265,13 @@ def main(counts: list[int]) -> None:
             for count in counts:
                 asyncio.run(fill(server.url(), had, count))
                 had = count
-                alone = decoding(count)
+                file = Path(folder) / "book.json"
+                print_book(file, count)
+                alone = decoding(Book(file))
                 print(f"{count} rows; decoding alone {alone:.2f} s ({count / alone:,.0f}/s)")
+                asyncio.run(forget(server.url()))
                 for name in ("new", "kept"):
-                    found = run(server.url(), count, postgres)
-                    both = found["cpu"] + found["postgres"]
-                    print(
-                        f"  {found['kept']} new: {found['seconds']:.2f} s without Stripe's part; "
-                        f"CPU {found['cpu']:.2f} s ours, {found['postgres']:.2f} s PostgreSQL's, "
-                        f"together {both / alone:.1f} times decoding; grew by {found['grew_mb']:.0f} MB"
-                    )
-                    for part, seconds in found["parts"].items():
-                        print(f"    {seconds:6.2f} s, CPU {found['parts_cpu'][part]:6.2f} s: {part}")
-                    summary |= {
-                        f"{name}_{count}_seconds": round(found["seconds"], 2),
-                        f"{name}_{count}_cpu": round(both, 2),
-                        f"{name}_{count}_cpu_by_decoding": round(both / alone, 1),
-                        f"{name}_{count}_grew_mb": round(found["grew_mb"]),
-                    }
+                    summary |= tell(name, count, run(server.url(), file, postgres), alone)
             print(json.dumps({"bench": "reconciliation", **summary}))
         finally:
             server.stop()
@@ -265,9 +282,10 @@ if __name__ == "__main__":
     parser.add_argument("role", nargs="?", default="main", choices=["main", "compare"])
     parser.add_argument("--url", default="")
     parser.add_argument("--count", type=int, nargs="*", default=[100_000, 500_000, 1_000_000])
+    parser.add_argument("--file", type=Path)
     parser.add_argument("--postgres", type=int, default=0)
     given = parser.parse_args()
     if given.role == "compare":
-        uvloop.run(compared(given.url, given.count[0], given.postgres))
+        uvloop.run(compared(given.url, given.file, given.postgres))
     else:
         main(given.count)

@@ -1,4 +1,4 @@
-"""The demo's company reconciles each third night of Stripe's clock, and before books are compared."""
+"""The demo's company reconciles each fifth night of Stripe's clock, and before books are compared."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ def seconds(day: int, hour: int = 0) -> int:
     return int(datetime(2026, 3, day, hour, tzinfo=UTC).timestamp())
 
 
-def test_each_third_night_is_reconciled_once_however_the_clock_is_moved() -> None:
+def test_each_fifth_night_is_reconciled_once_however_the_clock_is_moved() -> None:
     whole: list[tuple[str, Any]] = []
     Bookkeeper(lambda path, body: whole.append((path, body))).pass_days(seconds(1), seconds(31))
     steps: list[tuple[str, Any]] = []

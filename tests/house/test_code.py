@@ -1,6 +1,7 @@
 """The rules of the house that no linter knows."""
 
 import ast
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,9 +29,13 @@ def ours(*folders: str) -> list[Path]:
     return sorted(file.relative_to(ROOT) for folder in folders for file in (ROOT / folder).rglob("*.py"))
 
 
-def calls(file: Path) -> Iterator[tuple[int, str, str]]:
-    """Line, the last part of what a function is taken from, and its name; for each call in `file`."""
-    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+def calls(file: Path, *words: str) -> Iterator[tuple[int, str, str]]:
+    """Line, the last part of what a function is taken from, and its name; for each call in `file`.
+
+    A file without any of these words is not even parsed.
+    """
+    text = (ROOT / file).read_text()
+    for node in ast.walk(ast.parse(text)) if any(word in text for word in words) else ():
         if isinstance(node, ast.Call):
             match node.func:
                 case ast.Name(id=name):
@@ -41,13 +46,23 @@ def calls(file: Path) -> Iterator[tuple[int, str, str]]:
                     pass
 
 
-def imported(file: Path) -> Iterator[tuple[int, str]]:
-    """Line and full name of each import in `file`."""
-    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+def imported(file: Path, word: str) -> Iterator[tuple[int, str]]:
+    """Line and full name of each import in `file`. A file without `word` is not even parsed."""
+    text = (ROOT / file).read_text()
+    for node in ast.walk(ast.parse(text)) if word in text else ():
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def begins_with_a_text(file: Path) -> bool:
+    """Whether the first thing in `file` that is no comment is a text that says something."""
+    with (ROOT / file).open() as lines:
+        for token in tokenize.generate_tokens(lines.readline):
+            if token.type not in {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING}:
+                return token.type == tokenize.STRING and bool(ast.literal_eval(token.string))
+    return False
 
 
 def test_time_comes_in_by_a_clock() -> None:
@@ -55,7 +70,7 @@ def test_time_comes_in_by_a_clock() -> None:
         f"{file}:{line}: {owner}.{name}()"
         for file in ours(*PACKAGES)
         if file != CLOCK
-        for line, owner, name in calls(file)
+        for line, owner, name in calls(file, *{called for _, called in PRESENT})
         if (owner, name) in PRESENT
     ]
     assert asked == []
@@ -66,7 +81,7 @@ def test_money_is_never_a_float_and_is_rounded_in_one_place() -> None:
     loose = [
         f"{file}:{line}: {name}()"
         for file in files
-        for line, owner, name in calls(file)
+        for line, owner, name in calls(file, "float", "round")
         if owner == "" and name in {"float", "round"}
     ]
     assert loose == []
@@ -76,7 +91,7 @@ def test_nothing_is_mocked() -> None:
     mocked = [
         f"{file}:{line}: {name}"
         for file in ours(*PACKAGES, "tests", "deploy")
-        for line, name in imported(file)
+        for line, name in imported(file, "mock")
         if name.startswith(("unittest.mock", "mock.", "pytest_mock"))
     ]
     assert mocked == []
@@ -104,7 +119,7 @@ def test_every_module_says_what_happens_in_it() -> None:
     silent = [
         str(file)
         for file in ours(*PACKAGES, "tests", "deploy")
-        if (ROOT / file).read_text() and not ast.get_docstring(ast.parse((ROOT / file).read_text()))
+        if (ROOT / file).read_text() and not begins_with_a_text(file)
     ]
     assert silent == []
 

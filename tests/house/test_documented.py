@@ -62,7 +62,7 @@ def test_the_table_holds_no_variable_that_nobody_reads() -> None:
 
 @pytest.mark.parametrize("words", commands())
 def test_each_command_has_help_with_an_example(words: str) -> None:
-    told = CliRunner().invoke(build("*"), [*words.split(), "--help"], env={"COLUMNS": "200"})
+    told = CliRunner().invoke(build(words.split(maxsplit=1)[0]), [*words.split(), "--help"], env={"COLUMNS": "200"})
     assert told.exit_code == 0
     assert re.search(rf"Example.*billing {words}", told.output, re.DOTALL), told.output
 

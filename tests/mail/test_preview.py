@@ -93,7 +93,7 @@ def test_json_has_all_of_a_letter() -> None:
         (["receipt", "--timezone", "Mars/X"], "--timezone Mars/X: is no time zone"),
         (["receipt", "--timezone", "Europe/Berlim"], "did you mean 'Europe/Berlin'?"),
         (["receipt", "--timezone", ""], "is no time zone"),
-        (["receipt", "--sample", "99"], "receipt has 3"),
+        (["receipt", "--sample", "99"], "receipt has 4"),
         (["receipt", "--sample", "0"], "--sample"),
     ],
 )

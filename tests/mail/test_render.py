@@ -121,6 +121,8 @@ def test_a_stranger_s_text_stays_text(name: str) -> None:
         facts["differences"][0]["name"] = evil
     elif name == "invoice_parked":
         facts["company"] = evil
+    elif name == "books_alarm":
+        facts["reasons"] = [evil]
     else:
         facts["name"] = evil
     letter = rendered(name, facts)

@@ -76,6 +76,7 @@ def test_the_names_of_letters_lie_in_rows() -> None:
         "usage_100",
         "invoice_parked",
         "reconciliation_report",
+        "books_alarm",
     ]
 
 

@@ -33,7 +33,7 @@ def typed(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("BILLING_CLOCK_FILE", str(moved))
 
     async def run(*words: str, code: int = 0) -> Result:
-        result = await asyncio.to_thread(CliRunner().invoke, build("*"), list(words))
+        result = await asyncio.to_thread(CliRunner().invoke, build(words[0]), list(words))
         assert result.exit_code == code, result.output
         return result
 

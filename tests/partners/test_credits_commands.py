@@ -164,6 +164,14 @@ async def test_the_api_does_the_same(admin: Door, firm: Firm) -> None:
     paid = await post(f"invoices/{number}/payments", amount_cents=2_000, reference="tx")
     assert paid["invoice"]["amount_remaining_cents"] == 10_000
     await post(f"invoices/{number}/payments", 409, amount_cents=99_000, reference="tx 2")
+    assert paid["receipt_document_id"] is not None
+    await post(f"invoices/{number}/payments/void", 409, reference="tx 2")
+    tried = await post(f"invoices/{number}/payments/void", reference="tx", dry_run=True)
+    assert (tried["new"], tried["invoice"]["amount_remaining_cents"], tried["dry_run"]) == (True, 12_000, True)
+    gone = await post(f"invoices/{number}/payments/void", reference="tx")
+    assert (gone["new"], gone["amount_cents"], gone["invoice"]["amount_remaining_cents"]) == (True, 2_000, 12_000)
+    assert (await post(f"invoices/{number}/payments/void", reference="tx"))["new"] is False
+    await post(f"invoices/{number}/payments", amount_cents=2_000, reference="tx")
     note = await post(f"invoices/{number}/credit-notes", lines=[{"number": 1, "amount_cents": 5_000}])
     assert (note["number"], note["total_cents"], note["set_off_cents"]) == ("CN-2026-0001", 6_000, 6_000)
     assert (await post(f"invoices/{number}/push"))["amount_remaining_cents"] == 4_000
@@ -234,3 +242,28 @@ async def test_an_invoice_is_voided_for_a_reason(billing: Billing, firm: Firm) -
         done = await told(billing, "invoices", "void", issued.number, option, "the wrong company")
         assert done["invoice"]["void_reason"] == "the wrong company"
     assert (await billing("invoices", "void", issued.number)).exit_code == 2
+
+
+async def test_a_payment_that_was_a_mistake_is_voided(billing: Billing, firm: Firm, admin: Door) -> None:
+    issued = await firm.bill()
+    await firm.paid(issued, 12_000, "SEPA 77")
+    void = ("invoices", "void-payment", issued.number, "--reference", "SEPA 77")
+    assert (await billing(*void)).exit_code == 2, "a reason is needed"
+    assert (await billing("invoices", "void-payment", issued.number, "--reference", "x", "--why", "y")).exit_code == 1
+    tried = await billing(*void, "--why", "another customer's", "--dry-run")
+    assert "has 120.00 GBP left to pay" in tried.stdout
+    assert await firm.stands(issued) == ("paid", 12_000, 0, 0)
+    done = await billing(*void, "--why", "another customer's")
+    assert "has 120.00 GBP left to pay; tell the customer, who may have the receipt" in done.stdout
+    assert "was voided before" in (await billing(*void, "--why", "again")).stdout
+    assert await firm.stands(issued) == ("open", 0, 0, 12_000)
+    page = (await billing("invoices", "show", issued.number)).stdout
+    assert "bank_transfer SEPA 77, by ada; void, by" in page
+    assert "another customer's" in page
+    (shown,) = (await told(billing, "invoices", "show", issued.number))["payments"]
+    assert (shown["void_reason"], shown["voided_at"] is not None) == ("another customer's", True)
+    by_api = (await admin.get(f"/admin/invoices/{issued.number}", headers=HEAD)).json()
+    assert by_api["payments"][0]["void_reason"] == "another customer's"
+    await sign_in(admin)
+    seen = (await admin.get(f"/invoices/{issued.number}")).text
+    assert "another customer" in seen

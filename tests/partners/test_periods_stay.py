@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import contracts, usage_invoices
+from db.operators import contracts as looks
 from db.operators import jobs
 from db.operators.actions import NotAllowedError
 from jobs.invoices.void import void as void_invoice
@@ -122,20 +123,20 @@ async def test_a_cancelled_job_is_told_and_what_to_do_helps(firm: Firm) -> None:
     async with firm.deps.tx() as tx:
         assert await plan(tx, timedelta(hours=6)) == 1
     async with firm.engine.connect() as conn:
-        assert await usage_invoices.waiting(conn, "nw") == []  # it is about to run
+        assert await looks.waiting(conn, "nw") == []  # it is about to run
     (job,) = await firm.query("SELECT id FROM jobs WHERE name = 'invoice_partner'")
     async with firm.engine.begin() as conn:
         await jobs.cancel(conn, await jobs.cancel_of_ids(conn, [job["id"]]), ADA, now=firm.clock.now())
     await firm.use("2026-11-15 12:00", 1_000)
     await firm.on("2026-12-01 12:00")
     async with firm.engine.connect() as conn:
-        (told,) = await usage_invoices.waiting(conn, "nw")
+        (told,) = await looks.waiting(conn, "nw")
     assert (told["status"], told["job_status"], told["job_id"]) == ("pending", "cancelled", job["id"])
     await firm.invoice_now("2026-10")
     await firm.batch()
     assert await firm.stands() == [("2026-10", "issued", 250), ("2026-11", "issued", 250)]
     async with firm.engine.connect() as conn:
-        assert await usage_invoices.waiting(conn) == []
+        assert await looks.waiting(conn) == []
 
 
 async def test_changing_a_contract_keeps_the_run_out(firm: Firm) -> None:

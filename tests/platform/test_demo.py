@@ -5,6 +5,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,6 +32,12 @@ ELSEWHERE = {
     "ADMIN_TOKEN": "token_real",
 }
 """A deployment that a demo must not see."""
+
+STUCK = 240.0
+"""Seconds without a line printed or logged, after which a demo is broken off; by itself it gives up after 180."""
+
+SHOWN = 60
+"""Lines of the log that are shown of a demo that failed."""
 
 
 @dataclass
@@ -75,9 +83,33 @@ class Demo:
         return self.rest()
 
     def rest(self) -> tuple[int, list[str]]:
+        """What it still prints, however long that takes while it gets on. Raises AssertionError when it does not."""
         assert self.process is not None
-        out, _ = self.process.communicate(timeout=600)
-        return self.process.returncode, out.splitlines()
+        assert self.process.stdout is not None
+        lines: list[str] = []
+        reader = threading.Thread(target=lines.extend, args=(map(str.rstrip, self.process.stdout),))
+        reader.start()
+        seen, end = (-1, -1), 0.0
+        while reader.is_alive():
+            if seen != (seen := (len(lines), self.logged())):
+                end = time.monotonic() + STUCK
+            elif time.monotonic() > end:
+                self.process.kill()
+                reader.join()
+                raise AssertionError(f"nothing happens any more:\n{self.told(lines)}")
+            reader.join(0.25)
+        return self.process.wait(PATIENCE), lines
+
+    def logged(self) -> int:
+        """Bytes that its processes have logged so far."""
+        log = self.home / "demo.log"
+        return log.stat().st_size if log.exists() else 0
+
+    def told(self, lines: list[str]) -> str:
+        """What it printed, its errors, and the end of its log."""
+        log = self.home / "demo.log"
+        logged = log.read_text(errors="replace").splitlines()[-SHOWN:] if log.exists() else []
+        return "\n".join([*lines, "--- stderr", self.errors(), "--- demo.log", *logged])
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
@@ -127,9 +159,9 @@ def number(lines: list[str], name: str) -> int:
 
 @pytest.mark.parametrize("seed", ["11"])
 def test_through_a_year_of_chaos_the_books_agree(demo: Make, seed: str) -> None:
-    code, lines = demo("--once", "--chaos", "--customers", "40", "--seed", seed).run()
-    assert lines[-1] == "differences: 0", "\n".join(lines)
-    assert code == 0
+    one = demo("--once", "--chaos", "--customers", "30", "--seed", seed)
+    code, lines = one.run()
+    assert (code, lines[-1]) == (0, "differences: 0"), one.told(lines)
     assert f"seed       {seed}" in lines
     for deed in ("killed with SIGKILL", "FLUSHALL", "webhooks come again", "API fails", "signing secret is rolled"):
         assert [line for line in lines if "chaos: " in line and deed in line], deed

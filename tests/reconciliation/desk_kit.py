@@ -24,17 +24,22 @@ PERIOD = Found(
 )
 
 
-async def compared(engine: AsyncEngine, *found: Found, day: int = 0, dry_run: bool = False) -> Report:
+CUSTOMER = Found("customer", "cus_1", DifferenceClass.MISSING_HERE, "", None, None, None, mended=False)
+
+
+async def compared(
+    engine: AsyncEngine, *found: Found, day: int = 0, dry_run: bool = False, account: str = ""
+) -> Report:
     """A comparison that was made, with what it found; amounts are in euros and yen."""
     until = AT + timedelta(days=day)
-    new = NewRun("", livemode=True, asked_by="ada", since=until - timedelta(days=1), until=until,
+    new = NewRun(account, livemode=True, asked_by="ada", since=until - timedelta(days=1), until=until,
                  repairs=frozenset(), dry_run=dry_run)  # fmt: skip
     async with engine.begin() as conn:
         number = await rows.begin(conn, new, until)
         assert number is not None
         report = Report(
             run=number,
-            account="",
+            account=account,
             livemode=True,
             asked_by="ada",
             since=new.since,
@@ -50,7 +55,7 @@ async def compared(engine: AsyncEngine, *found: Found, day: int = 0, dry_run: bo
             compared={"invoice": 3, "balance_transaction": 1},
         )
         if not dry_run:
-            report.add(found, await rows.record(conn, number, "", list(found), livemode=True, now=until))
+            report.add(found, await rows.record(conn, number, account, list(found), livemode=True, now=until))
         else:
             report.add(found)
         await rows.finish(conn, number, report.json(), advances=True, now=until + timedelta(seconds=83))

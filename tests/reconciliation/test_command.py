@@ -2,18 +2,23 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner, Result
 
+from db import reconciliation as comparisons
+from db.reconciliation import NewRun
 from deploy.demo.simulator.server import serving
 from deploy.demo.simulator.simulation import Simulation
 from intake.cli import build
 from tests.operators.books import Billing
-from tests.reconciliation.desk_kit import MISSING, PERIOD, compared
+from tests.reconciliation.desk_kit import AT, CUSTOMER, MISSING, PERIOD, compared
 from tests.reconciliation.looking_kit import World
 from tests.simulator.kit import START
 from tests.simulator.life import Life, catalogue, one_off_payments
@@ -47,9 +52,14 @@ async def test_what_is_wrongly_typed_is_told(billing: Billing) -> None:
         (["--account-changed"], "--why is missing"),
         (["dismiss", "1"], "--why is missing"),
         (["differences", "--class", "amoun"], "did you mean 'amount'"),
+        (["dismiss", "--why", "x"], "name ids, or a filter"),
+        (["dismiss", "1", "--class", "amount", "--why", "x"], "name ids, or a filter"),
+        (["dismiss", "--class", "amoun", "--why", "x"], "did you mean 'amount'"),
     ):
         told = await billing("reconcile", *words)
         assert (told.exit_code, said in " ".join(told.output.split())) == (2, True), told.output
+    nothing = await billing("reconcile", "dismiss", "--class", "amount", "--why", "x")
+    assert (nothing.exit_code, "no difference that is open matches" in nothing.output) == (1, True)
     assert (await billing("reconcile", "show", "7")).exit_code == 1
     assert (await billing("reconcile", "dismiss", "7", "--why", "x")).exit_code == 1
 
@@ -73,6 +83,11 @@ async def test_a_comparison_over_http(
         monkeypatch.setenv("STRIPE_API_BASE", address)
         told = await billing("reconcile")
         assert (told.exit_code, "our books agree with Stripe" in told.output) == (0, True), told.output
+        own = json.loads((await billing("reconcile", "list", "--json")).stdout)[0]["report"]["stripe_id"]
+        named = await billing("reconcile", "--account", own, "--json")
+        assert json.loads(named.stdout)["account"] == "", "our own account, however it is named"
+        future = await billing("reconcile", "--until", "2030-01-01")
+        assert (future.exit_code, "is in the future" in future.output) == (2, True), future.output
         await world.change(
             "UPDATE charges SET amount_cents = amount_cents + 1 WHERE id = (SELECT max(id) FROM charges)"
         )
@@ -91,6 +106,7 @@ async def test_a_comparison_over_http(
     ]
     away = await billing("reconcile")
     assert (away.exit_code, "run it again later" in away.output) == (1, True), away.output
+    assert "support@stripe.com" not in away.output
 
 
 async def test_what_was_found_before(billing: Billing, engine: AsyncEngine) -> None:
@@ -108,6 +124,34 @@ async def test_what_was_found_before(billing: Billing, engine: AsyncEngine) -> N
     done = await billing("reconcile", "dismiss", "1", "--why", "known", "--json")
     assert json.loads(done.stdout) == {"dismissed": [1], "dry_run": False}
     assert (await billing("reconcile", "differences")).output.strip() == "no difference is open"
+
+
+async def test_many_are_dismissed_at_once_and_an_account_that_is_gone_is_told(
+    billing: Billing, engine: AsyncEngine
+) -> None:
+    gone = "acct_gone"
+    await compared(engine, MISSING, CUSTOMER)
+    await compared(engine, MISSING, replace(MISSING, object_id="ch_2"), account=gone)
+    async with engine.begin() as conn:
+        new = NewRun(gone, None, "schedule", AT, AT + timedelta(days=1), frozenset(), dry_run=False)
+        await comparisons.could_not(conn, new, "Stripe answered 403 to GET /v1/events", AT + timedelta(days=1))
+    listed = " ".join((await billing("reconcile", "differences")).output.split())
+    for said in ("our own", f"{gone} could not be compared", f"dismiss --account {gone} --why", "customer cus_1"):
+        assert said in listed, listed
+    assert "customer cus_1 missing there" in listed, "words, not two dashes"
+    assert len(json.loads((await billing("reconcile", "differences", "--account", gone, "--json")).stdout)) == 2
+    assert len(json.loads((await billing("reconcile", "differences", "--account", "own", "--json")).stdout)) == 2
+    words = ("reconcile", "dismiss", "--account", gone, "--class", "missing_here", "--why", "disconnected")
+    tried = await billing(*words, "--dry-run")
+    assert tried.output.count("would be dismissed; nothing was changed") == 2
+    done = await billing(*words, "--json")
+    assert len(json.loads(done.stdout)["dismissed"]) == 2
+    async with engine.connect() as conn:
+        audited = await conn.execute(text("SELECT why FROM audit_log WHERE action LIKE '%dismiss'"))
+        assert list(audited.scalars()) == ["disconnected"] * 2, "each of them"
+    assert {
+        one["stripe_account"] for one in json.loads((await billing("reconcile", "differences", "--json")).stdout)
+    } == {""}
 
 
 def test_the_setting_names_classes_that_can_be_mended(monkeypatch: pytest.MonkeyPatch) -> None:

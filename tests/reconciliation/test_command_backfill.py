@@ -92,6 +92,12 @@ async def test_what_cannot_be_is_said(billing: Billing, monkeypatch: pytest.Monk
     wrong = await billing("events", "backfill", "--since", "soon")
     assert wrong.exit_code == 2
     assert "is no time" in wrong.output
+    typed = await billing("events", "backfill", "--since", "1d", "--type", "invoice.payed")
+    assert (typed.exit_code, "did you mean 'invoice.paid'" in typed.output) == (2, True), typed.output
+    group = await billing("events", "backfill", "--since", "1d", "--type", "invioce.*")
+    assert (group.exit_code, "is no type of event that Stripe has" in group.output) == (2, True), group.output
+    future = await billing("events", "backfill", "--since", "2030-01-01")
+    assert (future.exit_code, "--since: is in the future" in future.output) == (2, True), future.output
     upside_down = await billing("events", "backfill", "--since", "1d", "--until", "2d")
     assert upside_down.exit_code == 2
     monkeypatch.setattr("jobs.reconciliation.lists.TRIES", 1)
@@ -99,3 +105,4 @@ async def test_what_cannot_be_is_said(billing: Billing, monkeypatch: pytest.Monk
     away = await billing("events", "backfill", "--since", "1d")
     assert away.exit_code == 1, away.output
     assert "run it again later" in " ".join(away.output.split())
+    assert "Stripe answered nothing to GET /v1/events: ConnectError. What was" in " ".join(away.output.split())

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.reconciliation.looking_kit import World, small_life
 from tests.reconciliation.test_run import mend, run
+from tests.reconciliation.test_run_waits import open_invoice
+from tests.simulator.life import one_off_payments
 from worker.registry import discover
 from worker.runner import Runner
 
@@ -43,6 +45,39 @@ async def test_events_that_never_came_are_put_into_the_inbox(engine: AsyncEngine
     assert mended.events.put == mended.events.missed > 50
     assert mended.left == 0
     assert await world.query("SELECT 1 FROM webhook_events WHERE status <> 'processed' AND status <> 'ignored'") == []
+    assert (await mend(world)).found == 0
+
+
+BY_EVENTS_ONLY = {"dunning_case", "payment_method", "early_fraud_warning"}
+MOMENTS = {"refund_seen_at", "sent_at", "overdue_at", "closed_at"}
+"""When something happened that no object tells: Stripe has forgotten it with its event."""
+
+
+@pytest.mark.parametrize("months", [1, 2])
+async def test_an_outage_of_thirty_days(engine: AsyncEngine, months: int) -> None:
+    """Nothing came meanwhile. Of two months Stripe's list has forgotten one: objects are asked for themselves."""
+    world = World(engine, small_life())
+    await world.tell()
+    async with working(world):
+        assert (await mend(world, patience=timedelta(seconds=60))).left == 0
+    assert (await run(world)).agrees
+    begun = world.deps.clock.now()
+    for _ in range(3):
+        one_off_payments(world.life)
+        open_invoice(world.life)
+        world.life.wait(months * 9)
+    world.life.customer("Ada")
+    outage = world.deps.clock.now() - begun
+    assert (outage < timedelta(days=30)) is (months == 1), outage
+    async with working(world):
+        report = await mend(world, patience=timedelta(seconds=60))
+    assert report.events.put > 50
+    assert (report.left, report.skipped) == (0, 0), (report.differences, report.skips)
+    left = await world.oracle()
+    if months > 1:
+        told = [(one, one.split()[0], one.split()[2].strip(":")) for one in left]
+        left = [one for one, kind, name in told if kind not in BY_EVENTS_ONLY and name not in MOMENTS]
+    assert left == []
     assert (await mend(world)).found == 0
 
 

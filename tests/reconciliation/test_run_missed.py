@@ -1,15 +1,22 @@
 """Events that never came are told, looked for again each day, and fetched when missing things may be mended."""
 
+from datetime import timedelta
+
 import pytest
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db import reconciliation as rows
+from db.operators import reconciliation as desk
+from db.operators.actions import Actor
+from db.reconciliation import Found, NewRun
 from db.states import DifferenceClass
 from intake.commands.connect import log_to_stderr
 from intake.reconciliation import next_steps, verdict
 from jobs.reconciliation.report import Total, by_currency
 from tests.reconciliation.looking_kit import World
 from tests.reconciliation.test_run import run
+from tests.reconciliation.test_run_waits import pay
 from tests.simulator.life import Life
 
 
@@ -56,6 +63,45 @@ async def test_an_event_of_today_may_still_be_on_its_way(world: World) -> None:
     assert (report.events.missed, report.events.late, report.agrees, report.advances) == (1, 0, True, True)
     await go_on(world, 1, "Cy")
     assert (await run(world)).events.late == 1, "the next run looks back far enough"
+
+
+async def test_on_a_quiet_day_each_currency_is_told_of(world: World) -> None:
+    pay(world.life, 5000)
+    await go_on(world, 1, "Ada")
+    assert {(one.currency, one.money, one.here) for one in (await run(world)).totals} == {
+        ("usd", "charges", 5000),
+        ("usd", "fees", 175),
+    }
+    await go_on(world, 5, "Bo")
+    assert "payouts" in {one.money for one in (await run(world)).totals}
+    for _ in range(2):
+        await go_on(world, 5, "Cy")
+        report = await run(world)
+        assert [(one.currency, one.money, one.here, one.there) for one in report.totals] == [
+            ("usd", "charges", 0, 0),
+            ("usd", "fees", 0, 0),
+        ]
+
+
+async def test_an_account_with_open_differences_is_compared_and_one_that_is_not_is_no_hint(world: World) -> None:
+    now = world.deps.clock.now()
+    new = NewRun("acct_gone", livemode=False, asked_by="schedule", since=now - timedelta(days=1), until=now,
+                 repairs=frozenset(), dry_run=False)  # fmt: skip
+    async with world.engine.begin() as conn:
+        number = await rows.begin(conn, new, now)
+        assert number is not None
+        found = [Found("charge", "ch_1", DifferenceClass.AMOUNT, "amount_cents", "1", "2", "usd", mended=False)]
+        await rows.record(conn, number, "acct_gone", found, livemode=False, now=now)
+        await rows.fail(conn, number, "Stripe answered 403", now)
+        assert await rows.connected(conn, now) == ["acct_gone"]
+        assert [one["stripe_account"] for one in await desk.failed(conn)] == ["acct_gone"]
+        (one,) = await desk.open_ids(conn, class_=None, account="acct_gone")
+        await desk.dismiss(conn, [one], Actor("ada", "disconnected"), now=now)
+        assert await rows.connected(conn, now) == []
+    await go_on(world, 4, "Ada")
+    assert (await run(world)).agrees
+    async with world.engine.connect() as conn:
+        assert await desk.failed(conn) == [], "nobody asks for it any more"
 
 
 def test_the_letters_sum_is_what_came_in_less_what_went_back_and_the_fees() -> None:

@@ -24,6 +24,33 @@ MARKUP = (
     '<div style="display: flex"><div style="flex: 1">a</div><div style="flex: 2">b</div></div>',
     '<div style="display: grid; grid-template-columns: 1fr 2fr"><div>a</div><div>b</div></div>',
     '<p style="float: right; width: 30%">right</p><p style="position: absolute; top: 10%">above</p>',
+    (
+        '<p style="letter-spacing: 1pt">AVATAR To. office fi ffl</p><p style="letter-spacing: -0.4pt">AVATAR To.</p>'
+        '<p style="font-size: 0.4px">tiny</p><p style="font-size: 0.9pt">low</p><p style="word-spacing: -1pt">a b c</p>'
+    ),
+    (
+        '<p dir="rtl">بِسْمِ اللَّهِ الرَّحْمٰنِ 123 abc</p><p dir="rtl">שָׁלוֹם <b>עולם</b></p><p lang="th">น้ำที่นี่ ก็ ปู่</p>'
+        "<p>e\u0301 A\u030a\u0323 x\u0338 \u200b\u00ad \u2066a\u2069 \ue000 \U0001f600</p>"
+    ),
+    '<div style="width: 60px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis">far too long</div>'
+    '<div style="width: 80px; max-lines: 2; block-ellipsis: auto; overflow: hidden">'
+    + "words that go on " * 9
+    + "</div>",
+    (
+        '<p style="outline: 2pt solid #00f">outlined <b style="outline: 1px dashed">twice</b></p>'
+        '<p style="visibility: hidden; background: #eee">hidden</p><p style="box-shadow: 1px 1px 2px #000">shadow</p>'
+        '<p style="background: linear-gradient(#f00, #00f)">gradient <span style="background: #ff0">yellow</span></p>'
+    ),
+    '<table dir="rtl"><tr><td style="border: 1pt solid #0f0">א</td><td>b</td></tr></table>'
+    '<div dir="rtl"><p style="float: left; width: 20%">left</p><p>' + "around it " * 20 + "</p></div>"
+    '<p style="float: left; width: 20%">left</p><p style="text-indent: 2em">' + "around it " * 30 + "</p>",
+    (
+        '<p>H<sub>2</sub>O E=mc<sup>2</sup> <span style="font-variant: small-caps">Caps</span> '
+        '<span style="font-feature-settings: &quot;tnum&quot;">1,234.50</span> <i>italic <b>bold</b></i></p>'
+        '<p style="transform: rotate(3deg); opacity: 0.5; color: rgba(1, 2, 3, 0.4)">turned</p>'
+    ),
+    "<p>" + "A page of its own. " * 4 + '</p><p style="break-before: page">two</p><p style="break-before: page">3</p>',
+    '<link rel="other" href="data:,x"/><STYLE>p { color: blue }</STYLE><p id="a" class="a&#9;b">classes</p>',
 )
 
 

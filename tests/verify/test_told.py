@@ -23,6 +23,9 @@ from worker.telemetry import QueueCollector
 __all__ = ["admin", "billing"]
 
 HOLDS = "credits-add-up"
+FREE = "SELECT setval(pg_get_serial_sequence('emails', 'id'), 1000)"
+"""The rows of these tests chose ids of their own."""
+
 BREAKS = "UPDATE credits SET remaining_cents = 2001"
 PAGE = Path(__file__).parents[2] / "docs" / "verify.md"
 
@@ -141,9 +144,16 @@ async def run(world: World) -> list[str]:
     return [name for log in logs for name in log.get("invariants", ())]
 
 
+async def letters(world: World) -> list[list[str]]:
+    """Of each letter that operators got: the reasons."""
+    rows = await world.rows("SELECT context -> 'reasons' FROM emails WHERE template = 'books_alarm' ORDER BY id")
+    return [row[0] for row in rows]
+
+
 async def test_the_schedule_looks_at_all_once_a_night_and_tells_what_is_new(world: World, clock: MovedClock) -> None:
-    await write(world.engine, *WELL)
+    await write(world.engine, *WELL, FREE)
     assert await run(world) == []
+    assert await letters(world) == []
     await write(world.engine, BREAKS)
     seen: list[tuple[bool, list[str]]] = []
     for _ in range(3):
@@ -153,10 +163,14 @@ async def test_the_schedule_looks_at_all_once_a_night_and_tells_what_is_new(worl
                                        " ORDER BY id DESC LIMIT 1")  # fmt: skip
         seen.append((since is None, news))
     assert seen == [(False, [HOLDS]), (False, []), (False, [])]
+    ((reason,),) = await letters(world)
+    assert reason.startswith(f"{HOLDS}, 1 row. ")
+    assert "What to do: somebody wrote past the triggers" in reason
     clock.time = datetime(2026, 3, 2, 3, 20, tzinfo=UTC)
     assert await run(world) == []
     rows = await world.rows("SELECT asked_by, since, status FROM verification_runs ORDER BY id DESC LIMIT 1")
     assert rows == [("schedule", None, "done")]
+    assert len(await letters(world)) == 1, "it is told once"
     clock.move(timedelta(days=91))
     await run(world)
     assert await world.rows("SELECT count(*) FROM verification_runs") == [(1,)]

@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from worker.adapters import pdf_speed
+from worker.adapters import pdf_speed, pdf_speed_layout
 from worker.adapters.pdf_page import Attachment, Page
 from worker.errors import Refused
 
@@ -111,13 +111,13 @@ class Metadata(_DocumentMetadata):
 class Markup(weasyprint.HTML):
     """A document as WeasyPrint's layout wants it, made of XML."""
 
-    def __init__(self, page: Page, look: pdf_speed.Look, fetcher: OnlyData) -> None:
+    def __init__(self, page: Page, look: pdf_speed.Look, fetcher: OnlyData, element: Any) -> None:
         root = _parsed(page.html)
         root.set("lang", page.language)
         self.base_url = None
         self.url_fetcher = fetcher
         self.media_type = "print"
-        self.wrapper_element = cssselect2.ElementWrapper.from_html_root(root, content_language=None)
+        self.wrapper_element = element.from_html_root(root, content_language=None)
         self.etree_element = root
         self.look = look
 
@@ -144,8 +144,10 @@ class Renderer:
 
     def __init__(self, *, fast: bool = True) -> None:
         """`fast`: replace parts of WeasyPrint, in this process for good; else leave it as it is, for comparing."""
+        self._element: Any = cssselect2.ElementWrapper
         if fast:
             pdf_speed.install()
+            self._element = pdf_speed_layout.Element
         self._fonts = fonts.FontConfiguration()
         self._fetcher = OnlyData()
         self._user_agent = weasyprint.CSS(string=USER_AGENT, url_fetcher=self._fetcher)
@@ -171,7 +173,7 @@ class Renderer:
         return pdf
 
     def _render(self, page: Page) -> bytes:
-        html = Markup(page, self._look(page.stylesheet), self._fetcher)
+        html = Markup(page, self._look(page.stylesheet), self._fetcher, self._element)
         if len(self._pictures) > MOST_PICTURES:
             self._pictures.clear()
         options: dict[str, Any] = {

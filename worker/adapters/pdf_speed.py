@@ -7,6 +7,8 @@ Some parts of WeasyPrint 70 are replaced, in rendering processes only; each give
 from importlib import import_module
 from typing import Any
 
+from worker.adapters import pdf_speed_draw, pdf_speed_layout
+
 MOST_STYLES = 5_000
 """Computed styles that are kept for one stylesheet; a template has a few dozen."""
 
@@ -40,7 +42,6 @@ _set_text: Any = _Layout.set_text
 _deactivate: Any = _Layout.deactivate
 _reactivate: Any = _Layout.reactivate
 _get_x_object: Any = images.RasterImage.get_x_object
-_stream_data: Any = pydyf.Stream.data
 _ffi: Any = line_break.ffi
 _pango: Any = line_break.pango
 _gobject: Any = line_break.gobject
@@ -277,6 +278,8 @@ def resolve_percentages(box: Any, containing_block: Any) -> None:
     if "fixed" not in kept:
         kept["fixed"] = _fixed(style)
         kept["borders"] = {name: style[name] for name in BORDERS}
+        if kept["fixed"] is not None and style["border_collapse"] != "collapse":
+            kept["fixed"] |= kept["borders"]
     fixed = kept["fixed"]
     if fixed is None or isinstance(box, boxes.PageBox):
         _resolve_percentages(box, containing_block)
@@ -287,8 +290,6 @@ def resolve_percentages(box: Any, containing_block: Any) -> None:
         for name, value in kept["borders"].items():
             if not hasattr(box, name):
                 known[name] = value
-    else:
-        known.update(kept["borders"])
     if style["box_sizing"] != "content-box":
         percent.adjust_box_sizing(box, "width")
         percent.adjust_box_sizing(box, "height")
@@ -339,16 +340,17 @@ def get_x_object(image: Any, interpolate: Any, dpi_ratio: Any) -> Any:
     return again
 
 
-def stream_data(stream: Any) -> bytes:
-    """Instead of `Stream.data`: PDF/A's file id asks for all that was compressed and written a moment ago."""
-    kept = stream.__dict__
-    if "made" not in kept:
-        kept["made"] = _stream_data.fget(stream)
-    return kept["made"]
+ALIKE: tuple[Any, ...] = (
+    strut, resolve_percentages, resolve_radii_percentages, get_color,
+    pdf_speed_layout.avoid_collisions, pdf_speed_layout.draw_outline,
+)  # fmt: skip
+"""Functions that other modules have imported, under the same name."""
 
 
 def install() -> None:
     """Put them in WeasyPrint's place, in this process."""
+    pdf_speed_draw.install()
+    pdf_speed_layout.install()
     css.StyleFor = RememberingStyleFor
     _Layout.setup = setup
     _Layout.get_first_line = get_first_line
@@ -356,9 +358,8 @@ def install() -> None:
     _Layout.deactivate = deactivate
     _Layout.reactivate = reactivate
     images.RasterImage.get_x_object = get_x_object
-    pydyf.Stream.data = property(stream_data)
     boxes.Box.is_in_normal_flow = is_in_normal_flow
     for module in REPLACED:
-        for own in (strut, resolve_percentages, resolve_radii_percentages, get_color):
+        for own in ALIKE:
             if hasattr(module, own.__name__):
                 setattr(module, own.__name__, own)

@@ -1,5 +1,6 @@
 """Stripe's API through Stripe's own SDK; what it answers is plain JSON, and what fails is one of our two verbs."""
 
+import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ NETWORK_RETRIES = 2
 
 TIMEOUT = 20.0
 """Seconds for one request: the SDK would wait 80."""
+
+_NETWORK = re.compile(r"\(Network error: (?:An? )?(.*?)(?: was raised)?\)$")
 
 OK = 200
 TOO_MANY = 429
@@ -88,6 +91,13 @@ def _pause(status: int, headers: Mapping[str, str]) -> timedelta | None:
     return _retry_after(headers) or (PAUSE if reason else None)
 
 
+def _said(error: stripe.StripeError) -> str:
+    """What an error says, on one line; of a broken connection only how it broke, without the SDK's advice."""
+    said = " ".join((error.user_message or type(error).__name__).split())
+    broke = _NETWORK.search(said)
+    return broke[1] if broke is not None else said
+
+
 def verb(error: stripe.StripeError, path: str, *, method: str = "get") -> TryLater | Refused:
     """What to do about an answer: https://docs.stripe.com/error-handling.
 
@@ -96,7 +106,7 @@ def verb(error: stripe.StripeError, path: str, *, method: str = "get") -> TryLat
     """
     status = error.http_status
     asked = f"{method.upper()} /v1/{path}"
-    reason = f"Stripe answered {status or 'nothing'} to {asked}: {error.user_message or type(error).__name__}"
+    reason = f"Stripe answered {status or 'nothing'} to {asked}: {_said(error)}"
     if status is None or status >= 500:  # noqa: PLR2004 - HTTP's server errors
         failed = TryLater if method == "get" else Unclear
         return failed(reason, after=_retry_after(error.headers))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -57,6 +58,7 @@ def listens(
     return keep
 
 
+@cache
 def discover() -> None:
     """Import every module of resources, so that their routes and listeners are known."""
     package: Any = import_module("deploy.demo.simulator.resources")

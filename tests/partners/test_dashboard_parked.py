@@ -1,0 +1,102 @@
+"""A parked invoice is let go, or dropped, on the partner's page: with a reason, by a form of that page alone."""
+
+from collections.abc import AsyncIterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.conftest import MovedClock
+from tests.operators.door import TOKEN, Door, door
+from tests.operators.test_dashboard import sign_in
+from tests.partners.run_kit import Firm, at
+from worker.settings import Settings
+
+NOW = at("2026-11-02 12:00")
+
+
+@pytest.fixture
+async def firm(engine: AsyncEngine, clock: MovedClock, tmp_path: Path) -> Firm:
+    """October is parked: something was used, and comes to nothing."""
+    clock.time = NOW
+    made = Firm(engine, clock, tmp_path)
+    await made.contract(contract_start_date=date(2026, 10, 1), included_units=1_000_000)
+    await made.use("2026-10-05 12:00", 5)
+    assert (await made.invoice_now("2026-10")).settled.status == "parked"
+    return made
+
+
+@pytest.fixture
+async def admin(database_url: str, tmp_path: Path) -> AsyncIterator[Door]:
+    """The internal door; the business's time is 2 November 2026."""
+    moved = tmp_path / "clock"
+    moved.write_text(str(NOW.timestamp()))
+    settings = Settings(
+        database_url=database_url,
+        redis_url="redis://127.0.0.1:1/0",
+        admin_token=SecretStr(TOKEN),
+        billing_clock_file=moved,
+        billing_sellers_file=tmp_path / "sellers.toml",
+    )
+    async with door(settings) as opened:
+        yield opened
+
+
+async def states(firm: Firm) -> list[str]:
+    return [row["status"] for row in await firm.query("SELECT status FROM usage_invoices ORDER BY id")]
+
+
+async def test_it_is_released_for_a_reason(firm: Firm, admin: Door) -> None:
+    csrf = await sign_in(admin)
+    page = (await admin.get("/partners/nw")).text
+    assert "2026-10 waits for you" in page
+    assert "the total is 0 although there is usage" in page
+    assert 'action="/partners/nw/release"' in page
+    form = {"csrf": csrf, "period": "2026-10", "why": "it was a trial"}
+    for wrong, code in (
+        ({"csrf": "0" * 64}, 403),
+        ({"why": " "}, 422),
+        ({"period": ""}, 422),
+        ({"why": "x" * 501}, 422),
+    ):
+        assert (await admin.post("/partners/nw/release", data=form | wrong)).status_code == code
+    assert (await admin.post("/partners/nobody/release", data=form)).status_code == 404
+    assert await states(firm) == ["parked"]
+    answer = await admin.post("/partners/nw/release", data=form)
+    assert answer.status_code == 303
+    seen = (await admin.get(answer.headers["location"])).text
+    assert "2026-10: API-202611-0001" in seen
+    assert "waits for you" not in seen
+    assert await states(firm) == ["issued"]
+    (trail,) = await firm.query("SELECT who, why FROM audit_log WHERE action = 'partners.release'")
+    assert tuple(trail.values()) == ("Ada (dashboard)", "it was a trial")
+    again = await admin.post("/partners/nw/release", data=form)
+    assert (again.status_code, "not parked" in again.text) == (409, True)
+
+
+async def test_what_must_be_mended_first_stays_parked_and_the_page_says_so(firm: Firm, admin: Door) -> None:
+    await firm.execute("UPDATE api_partner_contracts SET currency = 'xxx'")
+    csrf = await sign_in(admin)
+    form = {"csrf": csrf, "period": "2026-10", "why": "try"}
+    answer = await admin.post("/partners/nw/release", data=form)
+    seen = (await admin.get(answer.headers["location"])).text
+    assert "2026-10 is still parked: currency" in seen
+    assert "To be mended before it can be released" in seen
+    assert await states(firm) == ["parked"]
+
+
+async def test_it_is_dropped_for_a_reason_but_only_while_it_is_parked(firm: Firm, admin: Door) -> None:
+    csrf = await sign_in(admin)
+    form = {"csrf": csrf, "period": "2026-10", "why": "billed elsewhere"}
+    assert (await admin.post("/partners/nw/void", data=form | {"csrf": ""})).status_code == 403
+    assert (await admin.post("/partners/nw/void", data=form | {"why": ""})).status_code == 422
+    answer = await admin.post("/partners/nw/void", data=form)
+    assert "2026-10 is void" in (await admin.get(answer.headers["location"])).text
+    assert await states(firm) == ["void"]
+    await firm.invoice_now("2026-10")
+    await admin.post("/partners/nw/release", data=form)
+    late = await admin.post("/partners/nw/void", data=form)
+    assert (late.status_code, "is issued, and not parked any more" in late.text) == (409, True)
+    assert await states(firm) == ["void", "issued"]
