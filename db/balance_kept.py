@@ -72,7 +72,10 @@ _ALL_KEPT = "CREATE TEMPORARY TABLE new AS TABLE staged WITH NO DATA"
 _NOT_KEPT = _NEW.format(
     which=f"""WHERE (s.created >= {{limit}} OR {_STAGED_HOUR} = ANY ($3)) AND NOT EXISTS (
         SELECT FROM {_KEPT} AND {_KEPT_HOUR} = ANY ($3) AND k.stripe_balance_transaction_id = s.id
-    )"""
+    ) AND NOT EXISTS (SELECT FROM balance_transactions k
+        WHERE k.stripe_account = $1 AND k.livemode = $2 AND k.stripe_balance_transaction_id = s.id
+          AND k.stripe_created_at >= to_timestamp({{limit}})
+          AND k.stripe_created_at <= (SELECT to_timestamp(max(created)) FROM staged))"""  # noqa: S608 - constants
 )
 
 _KEEP = """

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from asyncpg.exceptions import (
     DiskFullError,
+    DuplicateTableError,
     InsufficientPrivilegeError,
     InterfaceError,
     InternalClientError,
@@ -197,7 +198,7 @@ async def _shared(one: Session) -> str | None:
     await one.execute("SELECT pg_advisory_lock($1, $2)", LOCK, number)
     try:
         await one.execute(_STAGED.format(sort="UNLOGGED", table=table) + " WITH (autovacuum_enabled = off)")
-    except InsufficientPrivilegeError:
+    except (InsufficientPrivilegeError, DuplicateTableError):  # the second: another role's is there by that number
         return None
     await one.execute(f"CREATE TEMPORARY VIEW staged AS SELECT * FROM {table}")  # noqa: S608 - our own name
     return table
@@ -208,7 +209,8 @@ async def _clear(one: Session) -> None:
     for (table,) in await one.fetch(_LEFT, SHARED):
         number = int(table.removeprefix(SHARED))
         if (await one.fetch("SELECT pg_try_advisory_lock($1, $2)", LOCK, number))[0][0]:
-            await one.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
+            with suppress(InsufficientPrivilegeError):  # another role's, which takes it away when it compares again
+                await one.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
             await one.execute("SELECT pg_advisory_unlock($1, $2)", LOCK, number)
 
 

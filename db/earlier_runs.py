@@ -1,5 +1,6 @@
 """What earlier comparisons with Stripe told, for those that follow: whose key it was, what is left, what is known."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -48,15 +49,19 @@ async def last_done(conn: AsyncConnection, account: str) -> int | None:
 
 _LAST_ERROR = text(
     """
-    SELECT error FROM reconciliation_runs WHERE stripe_account = '' AND status = 'failed' AND NOT dry_run
-    ORDER BY id DESC LIMIT 1
+    SELECT concat_ws(': ', nullif(f.stripe_account, ''), f.error) FROM reconciliation_runs f
+    WHERE f.status = 'failed' AND NOT f.dry_run AND f.started_at >= :since AND NOT EXISTS (
+        SELECT FROM reconciliation_runs r
+        WHERE r.stripe_account = f.stripe_account AND r.status = 'done' AND NOT r.dry_run AND r.id > f.id
+    )
+    ORDER BY f.id DESC LIMIT 1
     """
 )
 
 
-async def last_error(conn: AsyncConnection) -> str | None:
-    """With what the newest run of our own account ended that did not come to its end."""
-    return (await conn.execute(_LAST_ERROR)).scalar()
+async def last_error(conn: AsyncConnection, since: datetime) -> str | None:
+    """With what the newest run of an account ended that came to no end since then, and has not been made up for."""
+    return (await conn.execute(_LAST_ERROR, {"since": since})).scalar()
 
 
 _CURRENCIES = text(

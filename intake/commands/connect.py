@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.engine import create_engine, is_away
 from db.operators.actions import Actor, NotAllowedError, UnknownIdsError
-from db.operators.filters import BadFilterError
+from db.operators.filters import BadFilterError, plain
 from intake.commands.common import SLOW, gave_up
 from worker import addresses
 from worker.clock import SystemClock
@@ -55,7 +55,8 @@ def redis_url(settings: Settings) -> str:
 
 def actor(who: str | None, why: str | None) -> Actor:
     """Who acts: `who`, or the user of this terminal and machine."""
-    return Actor(who or f"{_user()}@{socket.gethostname()}", why or None)
+    with plain_errors():
+        return Actor(plain("who", who) or f"{_user()}@{socket.gethostname()}", plain("why", why))
 
 
 def reasoned(who: str | None, why: str | None, example: str) -> Actor:

@@ -191,7 +191,9 @@ def list_(*, limit: Limit = 20, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(run: Annotated[int, typer.Argument(metavar="ID")], *, limit: Limit = 200, as_json: AsJson = False) -> None:
+def show(
+    run: Annotated[int, typer.Argument(metavar="ID", max=2**63 - 1)], *, limit: Limit = 200, as_json: AsJson = False
+) -> None:
     """One comparison: its report, and what became of each difference.
 
     Example: billing reconcile show 12

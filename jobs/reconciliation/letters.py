@@ -109,7 +109,7 @@ async def uncompared(tx: Tx, account: str, why: str, settings: Settings) -> None
 async def overdue(tx: Tx, since: datetime, settings: Settings) -> None:
     """Operators hear that no daily comparison has come to its end since then, once."""
     key = f"reconciliation/overdue/{since.isoformat()}"
-    error = await earlier_runs.last_error(tx.conn)
+    error = await earlier_runs.last_error(tx.conn, since)
     reasons = [f"The daily comparison has not come to its end since {since:%Y-%m-%d %H:%M} UTC"]
     await _alarm(tx, key, reasons if error is None else [*reasons, f"The last one ended with: {error}"], settings)
 

@@ -26,7 +26,7 @@ from jobs.reconciliation.replay import replay
 from jobs.reconciliation.report import Report
 from jobs.reconciliation.whose import right_key
 from worker.deps import Deps
-from worker.errors import Held, Refused, Unconfigured
+from worker.errors import Held, Refused, TryLater, Unconfigured
 from worker.failures import describe
 from worker.ports import Dated, StripeApi
 
@@ -162,6 +162,8 @@ async def reconcile(
             run.report.requests = counted.requests
             run.report.milliseconds = int((clock() - began) * 1000)
             await _finish(run)
+    except rows.RunLost as lost:  # a machine slept, or hung for long: the other run does all of it
+        raise TryLater(str(lost)) from lost
     except BaseException as error:
         await _failed(d, number, error)
         raise

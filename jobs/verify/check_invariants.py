@@ -34,15 +34,15 @@ async def verify_books(d: Deps, period: datetime) -> None:  # noqa: ARG001 - an 
     clocks = Clocks(d.business or d.clock, d.clock)
     began = clocks.business.now()
     async with d.engine.connect() as conn:
-        before = await runs.last(conn, failed=True)
+        before, known = await runs.last(conn, failed=True), await runs.last(conn, failed=False)
         done = await runs.whole_since(conn, last_whole_at(began))
     due = [name for name in ALL if name not in done]
     lately = [name for name in ALL if name in done]
     results = [*await verify(d.engine, clocks, names=due, whole=True), *await verify(d.engine, clocks, names=lately)]
-    news = [one.name for one in results if one.broken and not _was_broken(before, one.name)]
+    news = [one.name for one in results if one.broken and not _was_broken(known, one.name)]
     if news:
         log.error("the books broke invariants that held before: run `billing verify`", invariants=news)
-    worse = [one for one in results if _is_worse(one, before.get(one.name))]
+    worse = [one for one in results if _is_worse(one, before.get(one.name), known.get(one.name))]
     async with d.last_tx() as tx:
         run = await runs.save(tx.conn, results, asked_by="schedule", started_at=began, finished_at=tx.now)
         await runs.forget_before(tx.conn, tx.now - KEEP)
@@ -54,11 +54,14 @@ def _was_broken(before: dict[str, runs.Last], name: str) -> bool:
     return name in before and before[name].broken > 0
 
 
-def _is_worse(one: runs.Result, before: runs.Last | None) -> bool:
-    """Whether operators do not know it yet: more rows break it than before, or it cannot be checked any more."""
+def _is_worse(one: runs.Result, before: runs.Last | None, known: runs.Last | None) -> bool:
+    """Whether operators do not know it yet: more rows break it than before, or it cannot be checked any more.
+
+    A check that did not come to its end tells nothing of the rows: they are held against the last that did (`known`).
+    """
     if one.error is not None:
         return before is None or before.error is None
-    return one.broken > (before.broken if before is not None else 0)
+    return one.broken > (known.broken if known is not None else 0)
 
 
 async def _mail(tx: Tx, run: int, results: Sequence[runs.Result], settings: Settings) -> None:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.worker.kit import World
-from worker.adapters.stripe_api import PARKED, StripeSdk, stripe_api
+from worker.adapters.stripe_api import PARKED, StripeSdk, stripe_api, verb
 from worker.errors import Refused, TryLater, Unclear
 from worker.settings import Settings
 from worker.stripe_budget import StripeBudget
@@ -217,3 +217,8 @@ async def test_without_a_key_it_says_so() -> None:
         await stripe_api(Settings()).read("coupons")
     with_key = stripe_api(Settings(stripe_secret_key=SecretStr("sk_test_1")))
     assert isinstance(with_key, StripeSdk)
+
+
+def test_what_postgresql_cannot_hold_is_left_out_of_a_reason() -> None:
+    error = stripe.AuthenticationError("a bad\x00key \ud800", http_status=401)
+    assert verb(error, "events").reason.endswith("GET /v1/events: a bad key ?")

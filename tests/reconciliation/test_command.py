@@ -55,6 +55,9 @@ async def test_what_is_wrongly_typed_is_told(billing: Billing) -> None:
         (["dismiss", "--why", "x"], "name ids, or a filter"),
         (["dismiss", "1", "--class", "amount", "--why", "x"], "name ids, or a filter"),
         (["dismiss", "--class", "amoun", "--why", "x"], "did you mean 'amount'"),
+        (["dismiss", "1", "--why", "r\udcfcckst\udce4ndig"], "--why: holds a character that is no text"),
+        (["dismiss", "1", "--why", "x", "--who", "\udcfc"], "--who: holds a character that is no text"),
+        (["show", str(2**63)], "9223372036854775807"),
     ):
         told = await billing("reconcile", *words)
         assert (told.exit_code, said in " ".join(told.output.split())) == (2, True), told.output

@@ -1,15 +1,21 @@
 """Operators are written to when something is wrong, once, and again when what is wrong has changed."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db import reconciliation as comparisons
+from db import schedules
+from db.reconciliation import NewRun
 from db.states import DifferenceClass
 from jobs.mail.brand import Brand
 from jobs.mail.render import render
 from jobs.reconciliation.daily import reconcile_books
+from jobs.reconciliation.outages import notice_outages
 from tests.reconciliation.looking_kit import World
 from tests.reconciliation.test_run import mend, run
 from tests.reconciliation.test_run_guards import Sick
@@ -145,3 +151,28 @@ async def test_without_an_address_of_the_dashboard_the_command_is_named(world: W
     (letter,) = await letters(world)
     assert letter["link"] is None
     assert f"billing reconcile show {letter['run']}" in text_of(letter)
+
+
+async def test_overdue_names_no_error_of_long_ago(world: World) -> None:
+    settings = world.deps.settings.model_copy(update={"stripe_secret_key": SecretStr("sk_test_x")})
+    world.deps = replace(world.deps, settings=settings)
+    now = world.deps.clock.now()
+    new = NewRun("", None, "schedule", now - timedelta(days=1), now, frozenset(), dry_run=False)
+    async with world.engine.begin() as conn:
+        await comparisons.could_not(conn, new, "STRIPE_SECRET_KEY is a key of live mode", now)
+    world.life.wait(60)
+    world.life.customer("Bo")
+    await world.tell()
+    assert (await run(world)).agrees
+    begun = world.deps.clock.now()
+    async with world.engine.begin() as conn:
+        await schedules.take_period(conn, "reconcile", begun, now=begun)
+    world.life.wait(1.5)
+    async with world.engine.begin() as conn:
+        new = NewRun("acct_b", None, "schedule", begun - timedelta(days=1), begun, frozenset(), dry_run=False)
+        await comparisons.could_not(conn, new, "Stripe answered 503", world.deps.clock.now())
+    world.life.wait(1)
+    await notice_outages.run(world.deps, {"period": world.deps.clock.now().isoformat()})
+    (letter,) = await letters(world, "books_alarm")
+    assert "live mode" not in text_of(letter, "books_alarm")
+    assert "The last one ended with: acct_b: Stripe answered 503" in text_of(letter, "books_alarm")

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db import reconciliation as rows
 from db.operators import reconciliation as desk
 from db.operators.actions import Actor
 from db.states import DifferenceClass
@@ -297,7 +296,7 @@ async def test_one_goes_on_at_a_time_and_a_killed_one_holds_up_nobody(world: Wor
     second = await run(world)
     assert second.found == 1
     go_on.set()
-    with pytest.raises(rows.RunLost):
+    with pytest.raises(TryLater, match="taken for dead"):
         await first
     last, first_row = await runs(world)
     assert (last["status"], first_row["status"]) == ("done", "failed")

@@ -2,14 +2,18 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from db.verify.registry import INVARIANTS
+from db.verify.runs import Result
+from jobs.verify import check_invariants
 from jobs.verify.check_invariants import verify_books
 from tests.conftest import MovedClock
 from tests.operators.books import Billing
@@ -205,3 +209,28 @@ def test_names_are_kept() -> None:
         "open-cases-are-owed",
         "no-letter-after-payment",
     ]
+
+
+async def test_a_check_that_now_and_then_does_not_end_tells_nothing_twice(
+    world: World, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two checks that find the same row, one gave up: the row is no news."""
+    await write(world.engine, *WELL, FREE)
+    await run(world)
+    await write(world.engine, BREAKS)
+    whole, sick = check_invariants.verify, False
+
+    async def verify(*args: Any, **more: Any) -> list[Result]:
+        found = await whole(*args, **more)
+        return [
+            replace(one, broken=0, rows=(), error="statement timeout") if sick and one.name == HOLDS else one
+            for one in found
+        ]
+
+    monkeypatch.setattr(check_invariants, "verify", verify)
+    for sick in (False, True, False):  # noqa: B007 - `verify` reads it
+        clock.move(timedelta(hours=1))
+        await run(world)
+    found = await letters(world)
+    assert [reasons[0].partition(",")[0].partition(" could")[0] for reasons in found] == [HOLDS, HOLDS]
+    assert "could not be checked: statement timeout" in found[1][0]

@@ -92,8 +92,12 @@ def _pause(status: int, headers: Mapping[str, str]) -> timedelta | None:
 
 
 def _said(error: stripe.StripeError) -> str:
-    """What an error says, on one line; of a broken connection only how it broke, without the SDK's advice."""
-    said = " ".join((error.user_message or type(error).__name__).split())
+    """What an error says, on one line; of a broken connection only how it broke, without the SDK's advice.
+
+    JSON may hold what PostgreSQL cannot: NUL, and halves of characters.
+    """
+    said = " ".join((error.user_message or type(error).__name__).replace("\0", " ").split())
+    said = said.encode(errors="replace").decode()
     broke = _NETWORK.search(said)
     return broke[1] if broke is not None else said
 
