@@ -158,7 +158,11 @@ _BILLED = text(
     """
     SELECT u.user_id, c.timezone, max(u.period_end) AS first, CAST(:until AS timestamptz) AS last
     FROM usage_invoices u JOIN users c ON c.id = u.user_id
-    WHERE u.kind = 'overage' AND u.status = 'issued' AND u.period_end >= :since AND u.user_id > :after
+    WHERE u.kind = 'overage' AND u.period_end >= :since AND u.user_id > :after
+      AND (u.status = 'issued' OR (u.status = 'empty' AND EXISTS (
+          SELECT FROM usage_rollups r
+          WHERE r.granularity = 'day' AND r.user_id = u.user_id AND r.billable AND r.cost_units > 0
+            AND r.bucket_start >= date_trunc('day', u.period_start, 'UTC') AND r.bucket_start < u.period_end)))
     GROUP BY u.user_id, c.timezone ORDER BY u.user_id
     """
 )
@@ -167,7 +171,8 @@ _BILLED = text(
 async def billed(conn: AsyncConnection, since: datetime, until: datetime, *, after: int = 0) -> list[Row]:
     """Who was invoiced for a month that ended at `since` or later: a row as `used` has it, from its end to `until`.
 
-    What came late of that month is settled with the next ones, whether anything was used in them or not.
+    What came late of that month is settled with the next ones, whether anything was used in them or not. So it is of a
+    month that came to nothing, and in which something was used: it may have been reported after it was looked at.
     """
     values = {"since": since, "until": until, "after": after}
     return [dict(row) for row in (await conn.execute(_BILLED, values)).mappings()]

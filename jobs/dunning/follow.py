@@ -97,6 +97,8 @@ async def reopen_own(tx: Tx, invoice_id: int) -> None:
         raise Refused(f"a worker is at the case of {name} just now: try again")
     closed = tx.now - case.closed_at
     case.grace_days += -(-closed // DAY)
+    if case.warned_at is not None:
+        case.warned_at += closed  # else the last look at it would be over at once, and the invoice be given up
     case.outcome = case.closed_at = case.recovered_cents = case.recovered_after_step = None
     await go_on(tx, case)
     await keep(tx, [case])

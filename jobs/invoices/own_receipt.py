@@ -25,7 +25,7 @@ from worker.errors import Refused
 class Came:
     """Money that was recorded: `amount` in minor units of the invoice's currency, the `place`-th payment of it.
 
-    `amends`: an earlier payment of the invoice was a mistake.
+    `mistakes`: the earlier payments of the invoice that were voided.
     """
 
     payment_id: int
@@ -34,7 +34,7 @@ class Came:
     method: str
     reference: str
     paid_at: datetime
-    amends: bool = False
+    mistakes: tuple[int, ...] = ()
 
 
 def _method(typed: str, locale: str) -> str:
@@ -58,7 +58,8 @@ async def write_receipt(tx: Tx, invoice: Standing, came: Came) -> int | None:
     made = confirmed(says, payment, number=f"{invoice.number}-R{came.place}", on=on)
     if wrong := problems(made):
         raise Refused("; ".join(wrong))
-    thanked = not came.amends and invoice.status == "paid" and await was_dunned(tx.conn, [own_name(invoice.id)])
+    thanked = invoice.status == "paid" and bool(await was_dunned(tx.conn, [own_name(invoice.id)]))
+    thanked = thanked and not await _spent(tx, came.mistakes)
     new = NewDocument(
         key=key_of(came.payment_id),
         kind=Kind.RECEIPT.value,
@@ -76,6 +77,12 @@ async def write_receipt(tx: Tx, invoice: Standing, came: Came) -> int | None:
     assert document_id is not None, "a payment's id is new"
     await stage_rendering(tx, [document_id])
     return document_id
+
+
+async def _spent(tx: Tx, mistakes: tuple[int, ...]) -> bool:
+    """Whether dunning thanked for one of these already: then its receipt had no letter."""
+    receipts = [await documents.of_key(tx.conn, key_of(payment_id)) for payment_id in mistakes]
+    return any(one is not None and not one.mailed for one in receipts)
 
 
 async def void_receipt(tx: Tx, payment_id: int) -> int | None:

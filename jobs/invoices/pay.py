@@ -130,8 +130,8 @@ async def record(
     details = {"amount_cents": amount, "currency": invoice.currency, "reference": reference, "credit": credit}
     await write_audit(tx.conn, by, "invoices.paid", invoice.number, now=tx.now, details=details)
     await settled(tx, invoice.id)
-    amends = any(not one.counts for one in known)
-    came = Came(made, len(known) + 1, amount, method, reference, paid_at, amends)
+    mistakes = tuple(one.id for one in known if not one.counts)
+    came = Came(made, len(known) + 1, amount, method, reference, paid_at, mistakes)
     return Recorded(made, stands, over=over, credit_id=credit, receipt_id=await write_receipt(tx, stands, came))
 
 

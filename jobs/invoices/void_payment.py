@@ -92,10 +92,12 @@ async def void_payment(tx: Tx, invoice_id: int, reference: str, *, by: Actor) ->
     seen = await manual_payments.standing(tx.conn, invoice_id, lock=False)
     if seen is None:
         raise Refused(f"invoice {invoice_id} is none of ours, or a draft: Stripe's payments are refunded at Stripe")
-    over = await _over(tx, await _named(tx, seen, reference), by)  # credits before invoices, everywhere
+    named = await _named(tx, seen, reference)
+    over = await _over(tx, named, by)  # credits before invoices, everywhere
     invoice = await manual_payments.standing(tx.conn, invoice_id)
     assert invoice is not None, "what was issued is never removed"
-    payment = await _named(tx, invoice, reference)
+    # That very one: a twin may have voided it meanwhile, and the same reference may be recorded rightly since.
+    payment = next(one for one in await manual_payments.of_invoice(tx.conn, invoice.id) if one.id == named.id)
     if not payment.counts:
         return Voided(payment, invoice, new=False)
     await _possible(tx, invoice, payment, over)

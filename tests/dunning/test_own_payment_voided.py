@@ -85,6 +85,10 @@ async def test_a_part_that_never_came_is_asked_for_again(scene: OwnScene) -> Non
     amounts = [letter["context"]["amount"]["amount"] for letter in await scene.mails()]
     assert amounts == [12_000, 12_000]
     assert (await scene.own())["grace_days"] == 0
+    await recorded(scene, "right")
+    assert (await scene.templates())[-1] == "recovered"
+    mailed = "SELECT mailed FROM documents WHERE kind = 'receipt' AND copy_of IS NULL ORDER BY id"
+    assert await scene.query(mailed) == [(True,), (False,)], "thanked once: nobody was thanked for the mistake"
 
 
 async def test_who_was_blocked_is_so_again(scene: OwnScene) -> None:
@@ -97,6 +101,21 @@ async def test_who_was_blocked_is_so_again(scene: OwnScene) -> None:
     assert await scene.status() == "active"
     await voided(scene, "wrong")
     assert (await scene.status(), (await scene.own())["status"]) == ("blocked", "open")
+
+
+async def test_it_is_not_given_up_for_the_days_in_which_it_was_closed(scene: OwnScene) -> None:
+    await scene.begin()
+    [(user,)] = await scene.query("SELECT id FROM users WHERE stripe_customer_id = 'cus_1'")
+    await scene.issue(kind="overage", user_id=user, api_key_prefix=None)
+    await scene.until(2026, 12, 4)
+    await recorded(scene, "wrong")
+    await scene.days(40)
+    await voided(scene, "wrong")
+    assert (await scene.status(), (await scene.own())["status"]) == ("blocked", "open")
+    await scene.days(25)
+    assert (await scene.own())["outcome"] is None
+    await scene.days(10)
+    assert (await scene.own())["outcome"] == "lost"
 
 
 async def test_while_another_worker_holds_the_case_it_is_to_be_tried_again(scene: OwnScene) -> None:

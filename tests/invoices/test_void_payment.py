@@ -15,7 +15,7 @@ from db.verify import invoices as invariants
 from db.verify.invariant import Span, ask
 from jobs.invoices.credit_note import PaidOut
 from jobs.invoices.issue import Issued
-from jobs.invoices.pay import collected
+from jobs.invoices.pay import collected, record
 from jobs.invoices.void_payment import Voided, void_payment
 from tests.conftest import MovedClock
 from tests.partners.money_kit import DAY, Firm
@@ -75,6 +75,30 @@ async def test_the_same_reference_can_be_recorded_rightly_afterwards(firm: Firm)
     await voided(firm, issued, "SEPA 7")
     await firm.paid(issued, 12_000, "SEPA 7")
     assert await firm.stands(issued) == ("paid", 12_000, 0, 0)
+    assert await broken(firm) == []
+
+
+async def test_a_twin_that_waited_leaves_what_was_recorded_rightly_meanwhile(firm: Firm) -> None:
+    issued = await firm.bill()
+    await firm.paid(issued, 15_000, "SEPA 7", over_as_credit=True)
+    go = asyncio.Event()
+
+    async def waiting() -> Voided:
+        await go.wait()
+        return await voided(firm, issued, "SEPA 7")
+
+    twin = asyncio.create_task(waiting())
+    async with firm.deps.tx() as tx:
+        await void_payment(tx, issued.invoice_id, "SEPA 7", by=MISTAKE)
+        go.set()
+        await asyncio.sleep(0.3)  # it has seen the payment, and waits for the credit
+        await record(
+            tx, issued.invoice_id, 12_000, method="bank_transfer", reference="SEPA 7", paid_at=tx.now, by=MISTAKE
+        )
+    done = await twin
+    assert (done.new, done.payment.amount_cents) == (False, 15_000)
+    assert await firm.stands(issued) == ("paid", 12_000, 0, 0)
+    assert (await firm.invoice_row(issued))["amount_overpaid_cents"] is None
     assert await broken(firm) == []
 
 

@@ -50,6 +50,7 @@ MARKUP = (
         '<p style="transform: rotate(3deg); opacity: 0.5; color: rgba(1, 2, 3, 0.4)">turned</p>'
     ),
     "<p>" + "A page of its own. " * 4 + '</p><p style="break-before: page">two</p><p style="break-before: page">3</p>',
+    '<table><tr><td style="position: absolute; right: 0">out</td><td style="position: fixed">too</td></tr></table>',
     '<link rel="other" href="data:,x"/><STYLE>p { color: blue }</STYLE><p id="a" class="a&#9;b">classes</p>',
 )
 

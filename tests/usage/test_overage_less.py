@@ -117,6 +117,21 @@ async def test_also_when_nothing_was_used_since(books: Books) -> None:
     assert await given(books) == [(1190, 1190)]
 
 
+async def test_what_is_reported_late_of_a_quiet_month_is_charged_though_nothing_follows(books: Books) -> None:
+    user = await november(books)
+    for month in (JANUARY, FEBRUARY, datetime(2027, 3, 1, 7, tzinfo=UTC)):
+        books.clock.time = month
+        await run_month(books)
+    assert await billed(books) == [("issued", 1000), ("empty", 0), ("empty", 0), ("empty", 0)]
+    books.clock.time = datetime(2027, 3, 6, 7, tzinfo=UTC)
+    await books.use(Owner(user_id=user), 5000, datetime(2027, 2, 20, tzinfo=UTC))
+    for month in range(4, 11):
+        books.clock.time = datetime(2027, month, 1, 7, tzinfo=UTC)
+        await run_month(books)
+    assert [one for _, one in await billed(books)][:4] == [1000, 0, 0, 2000]
+    assert len(await billed(books)) == 8, "March, which brings it, is watched for 100 days; then it is quiet for good"
+
+
 async def test_also_when_the_subscription_turns_out_to_have_ended(books: Books) -> None:
     await november(books)
     await books.became(datetime(2026, 11, 16, tzinfo=UTC), "price_small", "canceled")

@@ -305,7 +305,8 @@ def resolve_radii_percentages(box: Any) -> None:
     if "square" not in kept:
         kept["square"] = all((0, "px") in box.style[corner] for corner in CORNERS)
     if kept["square"]:
-        box.__dict__.update(SQUARE)
+        known = box.__dict__
+        known.get("_box", box).__dict__.update(SQUARE)  # a placeholder stands for a box that is out of the flow
     else:
         _resolve_radii_percentages(box)
 

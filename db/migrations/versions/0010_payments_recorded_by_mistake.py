@@ -17,6 +17,13 @@ KEPT = "id, invoice_id, amount_cents, currency, method, reference, paid_at, reco
 OLD, NEW = (", ".join(f"{row}.{name}" for name in KEPT.split(", ")) for row in ("OLD", "NEW"))
 TRIGGERS = (
     "DROP TRIGGER manual_payments_kept ON manual_payments",
+    # Which credit a surplus became was told by its reason alone: without it, nobody could void such a payment.
+    """
+    UPDATE manual_payments m SET credit_id = c.id
+    FROM invoices i, credits c
+    WHERE i.id = m.invoice_id AND c.kind = 'refund' AND c.currency = m.currency AND c.created_at = m.recorded_at
+      AND c.reason = 'paid too much for ' || i.invoice_number || ': ' || m.reference
+    """,
     """
     CREATE TRIGGER manual_payments_kept BEFORE DELETE ON manual_payments FOR EACH ROW
     EXECUTE FUNCTION issued_for_ever()
@@ -64,7 +71,15 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back. A reference that was voided and recorded again stands in the way: then there is no way back."""
+    """Go back. A payment that was voided stands in the way: it would count again, and its money never came."""
+    if (
+        op.get_bind()
+        .execute(sa.text("SELECT EXISTS (SELECT FROM manual_payments WHERE voided_at IS NOT NULL)"))
+        .scalar()
+    ):
+        raise RuntimeError(
+            "payments were voided (`billing invoices void-payment`): without 0010 they would count again"
+        )
     for statement in BACK:
         op.execute(statement)
     op.drop_index("ix_manual_payments_invoice_id", table_name="manual_payments")
