@@ -42,14 +42,23 @@ async def stage_mail(tx: Tx, document: StoredDocument) -> int | None:
         if status == "void":
             return None
         link = await collecting.link_of(tx.conn, document.invoice_id)
+    context = letter(says, of_usage=kind in USAGE, link=link)
+    return await _to_its_customer(tx, document, says, "partner_invoice", context)
+
+
+async def _to_its_customer(
+    tx: Tx, document: StoredDocument, says: Document, name: str, context: CreditNote | PartnerInvoice | Receipt
+) -> int | None:
+    """Stage the letter `name`, whose attachment is the document, once."""
+    assert says.buyer.email is not None, "who has no address is told nothing"
     return await stage_letter(
         tx,
-        "partner_invoice",
-        letter(says, of_usage=kind in USAGE, link=link),
+        name,
+        context,
         key=f"document/{document.id}",
         to=Recipient(says.buyer.email, says.buyer.name, says.locale, says.timezone, document.user_id),
         occurred_at=tx.now,  # the news is that it can be read: an invoice that waited for its storage is no old news
-        stripe_invoice_id=document.stripe_invoice_id,
+        stripe_invoice_id=document.stripe_invoice_id if document.kind == Kind.INVOICE else None,
         document_ids=[document.id],
     )
 
@@ -77,15 +86,7 @@ async def _stage_note(tx: Tx, document: StoredDocument) -> int | None:
         link=await collecting.link_of(tx.conn, note.invoice_id),
         attached=True,
     )
-    return await stage_letter(
-        tx,
-        "credit_note",
-        context,
-        key=f"document/{document.id}",
-        to=Recipient(says.buyer.email, says.buyer.name, says.locale, says.timezone, document.user_id),
-        occurred_at=tx.now,
-        document_ids=[document.id],
-    )
+    return await _to_its_customer(tx, document, says, "credit_note", context)
 
 
 async def _stage_receipt(tx: Tx, document: StoredDocument, invoice_id: int) -> int | None:
@@ -107,15 +108,7 @@ async def _stage_receipt(tx: Tx, document: StoredDocument, invoice_id: int) -> i
         link=stands.hosted_invoice_url if stands.remaining else None,
         attached=True,
     )
-    return await stage_letter(
-        tx,
-        "receipt",
-        context,
-        key=f"document/{document.id}",
-        to=Recipient(says.buyer.email, says.buyer.name, says.locale, says.timezone, document.user_id),
-        occurred_at=tx.now,
-        document_ids=[document.id],
-    )
+    return await _to_its_customer(tx, document, says, "receipt", context)
 
 
 @guards("document")

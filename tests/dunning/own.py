@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import documents
 from jobs.dunning.follow import follow_own
@@ -17,8 +19,10 @@ from jobs.invoices.issue import issue
 from jobs.invoices.sellers import sellers_from
 from jobs.mail.brand import brand_from
 from jobs.mail.render import Rendered, render
+from tests.conftest import MovedClock
 from tests.dunning.kit import Scene
 from tests.events.kit import Json, row, rows
+from worker.settings import Settings
 
 SELLERS = """
 default = "north"
@@ -127,3 +131,11 @@ class OwnScene(Scene):
             timezone=letter["timezone"],
             brand=brand_from(self.settings),
         )
+
+
+def seller(engine: AsyncEngine, folder: Path) -> OwnScene:
+    """Nordlicht, which keeps its files in `folder`, on a Monday morning."""
+    file = folder / "sellers.toml"
+    file.write_text(SELLERS)
+    settings = Settings(billing_home=folder, billing_sellers_file=file, mail_from="Nordlicht <billing@north.example>")
+    return OwnScene(engine, MovedClock(MONDAY), settings=settings)

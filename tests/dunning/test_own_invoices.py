@@ -16,13 +16,11 @@ from jobs.dunning import operate, own_overdue
 from jobs.dunning.follow import follow_own
 from jobs.invoices.pay import record
 from jobs.invoices.void import void
-from tests.conftest import MovedClock
 from tests.dunning.kit import ADA
-from tests.dunning.own import MONDAY, SELLERS, OwnScene
+from tests.dunning.own import OwnScene, seller
 from tests.events import objects
 from tests.events.kit import rows
 from worker.deps import Tx
-from worker.settings import Settings
 
 LOST = "nothing came in the 30 days after the last step"
 
@@ -30,10 +28,7 @@ LOST = "nothing came in the 30 days after the last step"
 @pytest.fixture
 async def scene(engine: AsyncEngine, tmp_path: Path) -> OwnScene:
     """A seller with a partner in London, on a Monday morning."""
-    file = tmp_path / "sellers.toml"
-    file.write_text(SELLERS)
-    settings = Settings(billing_home=tmp_path, billing_sellers_file=file, mail_from="Nordlicht <billing@north.example>")
-    made = OwnScene(engine, MovedClock(MONDAY), settings=settings)
+    made = seller(engine, tmp_path)
     await made.contract()
     return made
 

@@ -13,13 +13,11 @@ from db.operators.actions import NotAllowedError
 from jobs.dunning import operate
 from jobs.invoices.document import Party
 from jobs.invoices.void import void
-from tests.conftest import MovedClock
 from tests.dunning.kit import ADA
-from tests.dunning.own import GRACE, MONDAY, SELLERS, OwnScene
+from tests.dunning.own import GRACE, OwnScene, seller
 from tests.mail.carriers import FakeMailer
 from tests.mail.post import Post
 from worker.errors import TryLater
-from worker.settings import Settings
 
 CARDS = re.compile(
     r"\bcard|declin|automatic|again|Karte|abgelehnt|automatisch|tarjeta|rechaz|automátic|carte|refus|automatique|カード|自動",
@@ -31,10 +29,7 @@ CARDS = re.compile(
 @pytest.fixture
 async def scene(engine: AsyncEngine, tmp_path: Path) -> OwnScene:
     """A seller on a Monday morning."""
-    file = tmp_path / "sellers.toml"
-    file.write_text(SELLERS)
-    settings = Settings(billing_home=tmp_path, billing_sellers_file=file, mail_from="Nordlicht <billing@north.example>")
-    return OwnScene(engine, MovedClock(MONDAY), settings=settings)
+    return seller(engine, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ from typer.testing import CliRunner, Result
 from db.operators import dunning
 from db.operators.actions import UnknownIdsError
 from intake.cli import build
-from tests.conftest import MovedClock
-from tests.dunning.own import MONDAY, SELLERS, OwnScene
+from tests.dunning.own import OwnScene, seller
 from tests.dunning.test_commands_admin import BEARER
 from tests.operators.door import TOKEN, Door, door
 from tests.operators.test_dashboard import sign_in
@@ -28,10 +27,7 @@ Billing = Callable[..., Awaitable[Result]]
 @pytest.fixture
 async def scene(engine: AsyncEngine, tmp_path: Path) -> OwnScene:
     """A partner's invoice was due yesterday, and a letter says so."""
-    file = tmp_path / "sellers.toml"
-    file.write_text(SELLERS)
-    settings = Settings(billing_home=tmp_path, billing_sellers_file=file, mail_from="Nordlicht <billing@north.example>")
-    made = OwnScene(engine, MovedClock(MONDAY), settings=settings)
+    made = seller(engine, tmp_path)
     await made.contract()
     await made.issue()
     return made

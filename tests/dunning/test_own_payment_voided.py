@@ -9,21 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db import ledger
 from jobs.invoices.pay import record
 from jobs.invoices.void_payment import void_payment
-from tests.conftest import MovedClock
 from tests.dunning.kit import ADA
-from tests.dunning.own import MONDAY, SELLERS, OwnScene
+from tests.dunning.own import OwnScene, seller
 from tests.events.kit import rows
 from worker.errors import Refused
-from worker.settings import Settings
 
 
 @pytest.fixture
 async def scene(engine: AsyncEngine, tmp_path: Path) -> OwnScene:
     """A seller with a partner in London, on a Monday morning."""
-    file = tmp_path / "sellers.toml"
-    file.write_text(SELLERS)
-    settings = Settings(billing_home=tmp_path, billing_sellers_file=file, mail_from="Nordlicht <billing@north.example>")
-    made = OwnScene(engine, MovedClock(MONDAY), settings=settings)
+    made = seller(engine, tmp_path)
     await made.contract()
     return made
 

@@ -1,16 +1,19 @@
 """An operator types commands on 2 November 2026, about a firm that lives on the same database."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner, Result
 
 from intake.cli import build
 from tests.conftest import MovedClock
+from tests.operators.door import TOKEN, Door, door
 from tests.partners.run_kit import Firm, at
+from worker.settings import Settings
 
 Typed = Callable[..., Awaitable[Result]]
 NOW = at("2026-11-02 12:00")
@@ -38,3 +41,19 @@ def typed(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return result
 
     return run
+
+
+@pytest.fixture
+async def admin(database_url: str, tmp_path: Path) -> AsyncIterator[Door]:
+    """The internal door; the business's time is 2 November 2026."""
+    moved = tmp_path / "clock"
+    moved.write_text(str(NOW.timestamp()))
+    settings = Settings(
+        database_url=database_url,
+        redis_url="redis://127.0.0.1:1/0",
+        admin_token=SecretStr(TOKEN),
+        billing_clock_file=moved,
+        billing_sellers_file=tmp_path / "sellers.toml",
+    )
+    async with door(settings) as opened:
+        yield opened

@@ -1,45 +1,17 @@
 """The admin API does with partners' invoices and keys what the commands do, for whoever has the token."""
 
-from collections.abc import AsyncIterator
 from datetime import date
-from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.contracts import hold
 from db.tokens import digest
-from tests.conftest import MovedClock
-from tests.operators.door import TOKEN, Door, door
+from tests.operators.door import TOKEN, Door
 from tests.partners.contract_kit import Json
 from tests.partners.run_kit import Firm, at
-from worker.settings import Settings
 
 BEARER = {"Authorization": f"Bearer {TOKEN}", "X-Operator": "ada"}
 NOW = at("2026-11-02 12:00")
-
-
-@pytest.fixture
-def firm(engine: AsyncEngine, clock: MovedClock, tmp_path: Path) -> Firm:
-    clock.time = NOW
-    return Firm(engine, clock, tmp_path)
-
-
-@pytest.fixture
-async def admin(database_url: str, tmp_path: Path) -> AsyncIterator[Door]:
-    """The internal door; the business's time is 2 November 2026."""
-    moved = tmp_path / "clock"
-    moved.write_text(str(NOW.timestamp()))
-    settings = Settings(
-        database_url=database_url,
-        redis_url="redis://127.0.0.1:1/0",
-        admin_token=SecretStr(TOKEN),
-        billing_clock_file=moved,
-        billing_sellers_file=tmp_path / "sellers.toml",
-    )
-    async with door(settings) as opened:
-        yield opened
 
 
 async def ask(admin: Door, method: str, path: str, body: object = None, *, code: int = 200) -> Json:

@@ -1,18 +1,15 @@
 """A parked invoice is let go, or dropped, on the partner's page: with a reason, by a form of that page alone."""
 
-from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import MovedClock
-from tests.operators.door import TOKEN, Door, door
+from tests.operators.door import Door
 from tests.operators.test_dashboard import sign_in
 from tests.partners.run_kit import Firm, at
-from worker.settings import Settings
 
 NOW = at("2026-11-02 12:00")
 
@@ -26,22 +23,6 @@ async def firm(engine: AsyncEngine, clock: MovedClock, tmp_path: Path) -> Firm:
     await made.use("2026-10-05 12:00", 5)
     assert (await made.invoice_now("2026-10")).settled.status == "parked"
     return made
-
-
-@pytest.fixture
-async def admin(database_url: str, tmp_path: Path) -> AsyncIterator[Door]:
-    """The internal door; the business's time is 2 November 2026."""
-    moved = tmp_path / "clock"
-    moved.write_text(str(NOW.timestamp()))
-    settings = Settings(
-        database_url=database_url,
-        redis_url="redis://127.0.0.1:1/0",
-        admin_token=SecretStr(TOKEN),
-        billing_clock_file=moved,
-        billing_sellers_file=tmp_path / "sellers.toml",
-    )
-    async with door(settings) as opened:
-        yield opened
 
 
 async def states(firm: Firm) -> list[str]:
