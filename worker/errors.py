@@ -33,6 +33,13 @@ class Unclear(TryLater):
     """No answer came to what we asked of the outside: it may have been done. Look before it is done again."""
 
 
+class Spent(Unclear):
+    """The idempotency key answers as it did before, with a failure, and will for a day: nothing was done now.
+
+    Look whether it was done then, and ask by another key: https://docs.stripe.com/api/idempotent_requests.
+    """
+
+
 class Undeliverable(Refused):
     """The recipient's address was refused for good: no letter will ever arrive there."""
 

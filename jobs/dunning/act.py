@@ -1,6 +1,7 @@
 """The final action of a case is done at Stripe, once; only then its customer is told."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from db import dunning as rows
@@ -13,6 +14,7 @@ from jobs.dunning.fresh import MARK, for_account, read_afresh
 from jobs.dunning.reading import Reading
 from jobs.dunning.take_step import TRIES, lock
 from jobs.rules.dunning import OVER, SETTLED, Action, Ended, ended
+from jobs.spent_keys import with_new_key
 from worker.deps import Deps, Tx
 from worker.errors import Refused
 from worker.registry import job
@@ -31,6 +33,10 @@ async def act_at_stripe(d: Deps, case_id: int, action: str) -> None:
     Raises Unconfigured without an API key, and Refused when the money came in the moment of our cancellation: then a
     person is needed, and the parked job says for what.
     """
+    await with_new_key(partial(_look_and_act, d, case_id, action))
+
+
+async def _look_and_act(d: Deps, case_id: int, action: str, number: int) -> None:
     async with d.tx() as tx:
         case = await rows.case_by_id(tx.conn, case_id)
     if case is None:
@@ -38,14 +44,14 @@ async def act_at_stripe(d: Deps, case_id: int, action: str) -> None:
     seen = await read_afresh(d, case)
     if action == RESUME_COLLECTION:
         if seen.mark == action_key(case, Action.PAUSE_COLLECTION) and not _over(seen):
-            await _do(d, case, action)
+            await _do(d, case, action, number)
         return
     if not _done(case, action, seen):
         async with d.tx() as tx:
             case = await _still_wanted(tx, case_id, action, seen)
         if case is None:
             return
-        await _do(d, case, action)
+        await _do(d, case, action, number)
         if action == Action.CANCEL_AT_STRIPE:
             seen = await read_afresh(d, case)  # the money may have come in between
     async with d.tx() as tx:
@@ -79,13 +85,14 @@ async def _still_wanted(tx: Tx, case_id: int, action: str, seen: Reading) -> Cas
     return case if case.status == CaseStatus.OPEN else None
 
 
-async def _do(d: Deps, case: Case, action: str) -> None:
-    key, path = action_key(case, action), f"subscriptions/{case.stripe_subscription_id}"
+async def _do(d: Deps, case: Case, action: str, number: int) -> None:
+    mark, path = action_key(case, action), f"subscriptions/{case.stripe_subscription_id}"
+    key = f"{mark}/{number}" if number else mark
     account = for_account(case)
     if action == Action.CANCEL_AT_STRIPE:
-        await d.stripe.act("delete", path, idempotency_key=key, cancellation_details={"comment": key}, **account)
+        await d.stripe.act("delete", path, idempotency_key=key, cancellation_details={"comment": mark}, **account)
         return
-    changes: dict[str, Any] = {"pause_collection": {"behavior": "void"}, "metadata": {MARK: key}}
+    changes: dict[str, Any] = {"pause_collection": {"behavior": "void"}, "metadata": {MARK: mark}}
     if action == RESUME_COLLECTION:
         changes = {"pause_collection": "", "metadata": {MARK: ""}}
     await d.stripe.act("post", path, idempotency_key=key, **changes, **account)

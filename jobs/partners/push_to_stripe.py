@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from db import collecting, ledger, manual_payments
 from db.collecting import MARK, NUMBER, WITHDRAWN, Payer
 from db.manual_payments import Standing
 from db.states import QueueName
+from jobs.spent_keys import with_new_key
 from jobs.stripe_objects import Obj
 from worker.deps import Deps, Tx
 from worker.errors import Held, Refused, TryLater
@@ -18,7 +20,7 @@ TRIES = 24
 """The waits between them add up to about seven hours: an outage of Stripe's parks no invoice."""
 
 HOUR = 3600
-"""Seconds for which a change has one idempotency key. Stripe answers a key as it did at first for a day, with a 500 too
+"""Seconds for which a change has the same idempotency keys. Stripe answers a key as it did at first, for a day
 (https://docs.stripe.com/api/idempotent_requests): a try an hour later looks whether it was done, and asks anew."""
 
 LATE = timedelta(hours=1)
@@ -40,8 +42,8 @@ class _Wanted:
     payer: Payer
     amount: int
     now: datetime
-    salt: int
-    """The hour, by which idempotency keys differ."""
+    salt: str
+    """The hour, and how many keys were spent in it: by these idempotency keys differ."""
     known: tuple[str, ...]
     """Stripe's ids of the invoices that we know to collect it, or to have done so."""
     settled: frozenset[str]
@@ -67,8 +69,12 @@ async def push_to_stripe(d: Deps, invoice_id: int) -> None:
     crash at any point, it makes one; what does not fit is withdrawn. Raises Refused when there is no customer at
     Stripe to send it to.
     """
+    await with_new_key(partial(_push, d, invoice_id))
+
+
+async def _push(d: Deps, invoice_id: int, number: int) -> None:
     async with d.tx() as tx:
-        wanted = await _wanted(tx, invoice_id)
+        wanted = await _wanted(tx, invoice_id, number)
     if wanted.amount and wanted.payer.customer is None:
         raise Refused(
             f"{wanted.ours.number} has no customer at Stripe: give the contract its stripe_customer_id"
@@ -90,7 +96,7 @@ async def push_to_stripe(d: Deps, invoice_id: int) -> None:
         await _record(tx, wanted, fit)
 
 
-async def _wanted(tx: Tx, invoice_id: int) -> _Wanted:
+async def _wanted(tx: Tx, invoice_id: int, number: int) -> _Wanted:
     ours = await manual_payments.standing(tx.conn, invoice_id, lock=False)
     if ours is None:
         raise Refused(f"invoice {invoice_id} is none of ours, or has no number yet: it cannot be collected at Stripe")
@@ -100,7 +106,7 @@ async def _wanted(tx: Tx, invoice_id: int) -> _Wanted:
         await collecting.payer(tx.conn, invoice_id),
         ours.remaining if ours.status in OWED else 0,
         tx.now,
-        int(tx.wall.timestamp()) // HOUR,
+        f"{int(tx.wall.timestamp()) // HOUR}.{number}",
         tuple(one.stripe_invoice_id for one in known if one.live or one.status == "paid"),
         frozenset(one.stripe_invoice_id for one in known if one.status == "paid"),
     )
@@ -148,7 +154,7 @@ def _is_of(one: Obj, ours: Standing) -> bool:
     return metadata.get(MARK) == str(ours.id) and metadata.get(NUMBER) == ours.number
 
 
-async def _withdraw(d: Deps, one: Obj, *, salt: int) -> None:
+async def _withdraw(d: Deps, one: Obj, *, salt: str) -> None:
     """Nobody is to pay it: a draft is deleted, else it is voided, and bears a mark that we did it."""
     name = one.id()
     path, key = f"invoices/{name}", f"billing/withdraw/{name}/{salt}"

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.worker.kit import World
 from worker.adapters.stripe_api import PARKED, StripeSdk, stripe_api, verb
-from worker.errors import Refused, TryLater, Unclear
+from worker.errors import Refused, Spent, TryLater, Unclear
 from worker.settings import Settings
 from worker.stripe_budget import StripeBudget
 
@@ -92,6 +92,38 @@ async def test_what_fails_is_one_of_our_verbs(
     server.body = {"error": {"type": "invalid_request_error", "message": "No such coupon: 'VIP'"}}
     with pytest.raises(verb, match=f"Stripe answered {status} to GET /v1/coupons/VIP: No such coupon"):
         await api.retrieve("coupons/VIP")
+
+
+KEPT = {"Idempotent-Replayed": "true"}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kind", "verb", "asked"),
+    [
+        (500, {}, "api_error", Unclear, 1),
+        (503, {}, "api_error", Unclear, 3),
+        (500, KEPT, "api_error", Spent, 1),
+        (503, KEPT, "api_error", Spent, 1),
+        (402, KEPT, "card_error", Refused, 1),
+        (400, {}, "idempotency_error", Spent, 1),  # the same key, another request
+        (409, {}, "idempotency_error", TryLater, 3),  # the same key, at the same time
+    ],
+)
+async def test_a_key_that_only_repeats_a_failure_is_spent(
+    stand: tuple[Stand, StripeSdk],
+    *,
+    status: int,
+    headers: dict[str, str],
+    kind: str,
+    verb: type[Exception],
+    asked: int,
+) -> None:
+    server, api = stand
+    server.status, server.headers, server.body = status, headers, {"error": {"type": kind, "message": "no"}}
+    with pytest.raises(verb, match=f"Stripe answered {status} to POST /v1/coupons: no") as raised:
+        await api.act("post", "coupons", idempotency_key="one")
+    assert type(raised.value) is verb
+    assert len(server.asked) == asked, "what would only be repeated is not asked for at once"
 
 
 async def test_retry_after_is_honoured_though_the_sdk_ignores_it(stand: tuple[Stand, StripeSdk]) -> None:

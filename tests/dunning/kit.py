@@ -19,7 +19,7 @@ from tests.events import objects
 from tests.events.kit import Json, event, row, rows
 from worker.adapters.stripe_api import NoKey
 from worker.deps import Deps
-from worker.errors import Refused, TryLater, Unclear
+from worker.errors import Refused, Spent, TryLater, Unclear
 from worker.ports import StripeApi
 from worker.registry import Applied, discover
 from worker.runner import Runner
@@ -46,6 +46,8 @@ class SmallStripe:
     asked: list[str] = field(default_factory=list[str])
     acts: list[tuple[str, str, str, Json]] = field(default_factory=list[tuple[str, str, str, Json]])
     answers: dict[str, Json] = field(default_factory=dict[str, Json])
+    failed: set[str] = field(default_factory=set[str])
+    """Keys for which a failure is kept."""
     away: bool = False
     silent: str | None = None
     """The next change is not answered: `before` it was done, or `after`."""
@@ -92,6 +94,11 @@ class SmallStripe:
         silent, self.silent = self.silent, None
         if silent == "before":
             raise Unclear("no answer")
+        if idempotency_key in self.failed:
+            raise Spent("Stripe answered 500, again")
+        if silent == "failed":
+            self.failed.add(idempotency_key)
+            raise Unclear("Stripe answered 500")
         if idempotency_key in self.answers:
             return self.answers[idempotency_key]
         thing = self.things[path.partition("/")[2]]

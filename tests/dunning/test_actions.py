@@ -78,7 +78,7 @@ async def test_a_pause_that_is_not_ours_is_left_alone(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("action", ["cancel_at_stripe", "pause_collection"])
-@pytest.mark.parametrize("silent", ["before", "after"])
+@pytest.mark.parametrize("silent", ["before", "after", "failed"])
 async def test_an_unclear_answer_is_looked_up_before_it_is_repeated(scene: Scene, action: str, silent: str) -> None:
     await with_policy(scene, action)
     await scene.fail()

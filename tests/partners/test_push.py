@@ -226,6 +226,22 @@ async def test_wherever_it_dies_the_next_run_goes_on(calm: Opened, at: int, reac
         await desk.stage.books_agree()
 
 
+@pytest.mark.parametrize("path", ["invoices", "invoiceitems", "invoices/*/finalize"])
+async def test_a_failure_that_stripe_keeps_is_not_asked_for_again(
+    engine: AsyncEngine, database_url: str, path: str
+) -> None:
+    """Stripe repeats a 500 for a day to whoever asks by its key: it takes a second try, not a day of them."""
+    fails = {"api": [{"kind": "error", "method": "POST", "path": f"/v1/{path}", "nth": [1, 3]}]}
+    async with _desk(engine, database_url, Weather("fails", 7, CURRENT_ONLY, fails)) as desk:
+        issued = await desk.issue()
+        await desk.settle()
+        assert [(one["status"], one["total"]) for one in desk.theirs()] == [("open", 12_000)]
+        assert (await desk.ours(issued))["hosted_invoice_url"] is not None
+        tries = await desk.stage.query("SELECT count(*) FROM job_attempts WHERE outcome <> 'done'")
+        assert tries == [(2,)]
+        await desk.stage.books_agree()
+
+
 async def test_in_a_storm_of_events_it_is_closed_once(storm: Opened) -> None:
     async with storm() as desk:
         invoices = [await desk.issue() for _ in range(3)]

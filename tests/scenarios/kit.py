@@ -36,7 +36,7 @@ Json = dict[str, Any]
 OLD = "2024-06-20"
 """An API version before basil."""
 
-ELSEWHERE = {"verify", "reconcile", "stripe-fees"}
+ELSEWHERE = {"verify", "reconcile", "stripe-fees", "outages"}
 """Schedules with suites of their own: here each month that passes in a moment would only run them once more."""
 
 A_SECOND = 1

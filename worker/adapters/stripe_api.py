@@ -12,7 +12,7 @@ import stripe
 
 from worker.addresses import redis_url
 from worker.deps import assert_outside_transaction
-from worker.errors import Refused, TryLater, Unclear, Unconfigured
+from worker.errors import Refused, Spent, TryLater, Unclear, Unconfigured
 from worker.settings import Settings
 from worker.stripe_budget import StripeBudget
 
@@ -20,7 +20,7 @@ API_VERSION = "2026-09-30.endive"
 """The shapes that we ask for; readers understand older ones too."""
 
 NETWORK_RETRIES = 2
-"""The SDK's own quick retries of broken connections and 409s; it retries nothing unless told to."""
+"""The SDK's own quick retries of what Stripe did not answer, or could not; it retries nothing unless told to."""
 
 TIMEOUT = 20.0
 """Seconds for one request: the SDK would wait 80."""
@@ -29,6 +29,7 @@ _NETWORK = re.compile(r"\(Network error: (?:An? )?(.*?)(?: was raised)?\)$")
 
 OK = 200
 TOO_MANY = 429
+FAILED = 500
 AWAY = 503
 
 PAUSE = timedelta(seconds=1)
@@ -102,21 +103,30 @@ def _said(error: stripe.StripeError) -> str:
     return broke[1] if broke is not None else said
 
 
+def _replayed(status: int | None, headers: Mapping[str, str] | None) -> bool:
+    """Whether a failure is the one that Stripe keeps for this idempotency key.
+
+    https://docs.stripe.com/error-low-level#idempotency
+    """
+    return status is not None and status >= FAILED and _header(headers, "idempotent-replayed") == "true"
+
+
 def verb(error: stripe.StripeError, path: str, *, method: str = "get") -> TryLater | Refused:
     """What to do about an answer: https://docs.stripe.com/error-handling.
 
     Limits, outages and conflicts pass; a wrong key, a missing object or a wrong parameter never does. A change that
-    was not answered, or failed inside Stripe, may have been made.
+    was not answered, or failed inside Stripe, may have been made; its idempotency key repeats the failure, and refuses
+    whatever is asked otherwise.
     """
     status = error.http_status
     asked = f"{method.upper()} /v1/{path}"
     reason = f"Stripe answered {status or 'nothing'} to {asked}: {_said(error)}"
-    if status is None or status >= 500:  # noqa: PLR2004 - HTTP's server errors
-        failed = TryLater if method == "get" else Unclear
+    if status is None or status >= FAILED:
+        failed = TryLater if method == "get" else Spent if _replayed(status, error.headers) else Unclear
         return failed(reason, after=_retry_after(error.headers))
     if status in {409, TOO_MANY}:
         return TryLater(reason, after=_retry_after(error.headers))
-    return Refused(reason)
+    return Spent(reason) if isinstance(error, stripe.IdempotencyError) else Refused(reason)
 
 
 @dataclass(slots=True)
@@ -158,6 +168,8 @@ class _Carrier(stripe.HTTPXClient):
             await self._budget.pause(pause)
         if call.bulk and status == OK:
             call.body, body = body, b"{}"
+        if (status == FAILED and method != "get") or _replayed(status, told):
+            told = {**told, "stripe-should-retry": "false"}  # this key would only hear the same again
         return body, status, told
 
     async def _turn(self, budget: StripeBudget, call: _Call) -> None:
