@@ -32,14 +32,15 @@ async def last_done(conn: AsyncConnection, name: str) -> datetime | None:
 
 _COMPARED = text(
     """
-    SELECT max(until) FROM reconciliation_runs WHERE stripe_account = '' AND status = 'done' AND NOT dry_run
+    SELECT max(until) FROM reconciliation_runs
+    WHERE stripe_account = '' AND livemode = :livemode AND status = 'done' AND NOT dry_run
     """
 )
 
 
-async def compared_until(conn: AsyncConnection) -> datetime | None:
+async def compared_until(conn: AsyncConnection, *, livemode: bool) -> datetime | None:
     """Until when (Stripe's time) our own account was compared, with gaps or without; None: never."""
-    return (await conn.execute(_COMPARED)).scalar()
+    return (await conn.execute(_COMPARED, {"livemode": livemode})).scalar()
 
 
 _LACKING = text(

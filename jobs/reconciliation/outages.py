@@ -46,6 +46,8 @@ class _Event(msgspec.Struct):
     id: str
     type: str
     created: int
+    livemode: bool
+    """The mode of the key that asks: all events of one list have the same."""
 
 
 class _Page(msgspec.Struct):
@@ -116,7 +118,7 @@ async def _never_came(tx: Tx, undelivered: list[_Event], period: datetime) -> No
     The last webhook that came before them names the outage. Where only some come through, one is staged an hour.
     """
     lacking = await outages.lacking(tx.conn, [event.id for event in undelivered])
-    compared = await outages.compared_until(tx.conn)
+    compared = await outages.compared_until(tx.conn, livemode=undelivered[0].livemode)
     times = [datetime.fromtimestamp(event.created, UTC) for event in undelivered if event.id in lacking]
     new = [at for at in times if compared is None or at > compared]
     if not new:

@@ -119,6 +119,14 @@ async def test_what_a_comparison_has_seen_is_no_reason_for_another(world: World)
     assert await staged(world) == []
 
 
+async def test_a_comparison_in_test_mode_has_seen_nothing_of_the_money(world: World) -> None:
+    await lose(world, 2)
+    await run(world)
+    await world.change("UPDATE reconciliation_runs SET livemode = NOT livemode")
+    await notice(world)
+    assert len(await staged(world, "undelivered")) == 1
+
+
 async def test_what_came_here_and_nowhere_else_is_no_outage(world: World) -> None:
     """Stripe calls an event undelivered while any of the addresses lacks it."""
     world.life.customer("Bo")
