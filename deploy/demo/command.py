@@ -39,7 +39,7 @@ from worker.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
 
-HISTORY_BEGINS, HISTORY_ENDS = -15, -3
+HISTORY_ENDS = -3
 """In months from the present one. The gap is for the clock to run through while one watches: nothing is ever dated in
 the future."""
 
@@ -65,6 +65,7 @@ class Wishes:
     speed: float
     seed: int
     customers: int
+    months: int
 
 
 @dataclass(slots=True)
@@ -146,8 +147,9 @@ class Demo:
                 client, story, ledger, calendar, self.screen, self.machine.stopping, clock.now, chaos, partners, keeper
             )
             client.before_write = director.breathe
-            end = later(self.start, HISTORY_ENDS - HISTORY_BEGINS) + (FOUR_WEEKS if wishes.once else 0)
-            written = timeline.lives(wishes.seed, self.start, int(clock.now().timestamp()) + BEYOND, wishes.customers)
+            end = later(self.start, wishes.months) + (FOUR_WEEKS if wishes.once else 0)
+            beyond = int(clock.now().timestamp()) + BEYOND
+            written = timeline.lives(wishes.seed, self.start, beyond, wishes.customers, months=wishes.months)
             history, rest = split(written, end)
             director.play(history, self.start, end)
             if not wishes.once:
@@ -188,7 +190,7 @@ class Demo:
 def demo(
     *,
     once: Annotated[
-        bool, typer.Option("--once", help="Play twelve months and four weeks, print a summary, and end.")
+        bool, typer.Option("--once", help="Play the history and four weeks, print a summary, and end.")
     ] = False,
     look: Annotated[
         bool, typer.Option("--look", help="Open what the last demo has left; no worker runs, the clock stands.")
@@ -202,13 +204,14 @@ def demo(
     seed: Annotated[
         int | None, typer.Option(min=0, help="The same seed tells the same story. Default: a new one, printed.")
     ] = None,
-    customers: Annotated[int, typer.Option(min=1, max=5000, help="How many sign up within the twelve months.")] = 300,
+    customers: Annotated[int, typer.Option(min=1, max=5000, help="How many sign up within the history.")] = 300,
+    months: Annotated[int, typer.Option(min=1, max=36, help="How long the history is.")] = timeline.MONTHS_OF_HISTORY,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The public door's port; 0 takes a free one.")] = 0,
     admin_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="The internal door's port. Default: the next one.")
     ] = None,
 ) -> None:
-    """Show the whole of billing at work, with a simulated Stripe and a company that lives through fifteen months.
+    """Show the whole of billing at work, with a simulated Stripe and a company with a year of history.
 
     Everything runs on this machine, on embedded servers in BILLING_HOME/demo, which is emptied at each start; your own
     database, Redis, Stripe account and mail are never touched. Exits 0 from `--once` only if ledger and Stripe agree.
@@ -222,7 +225,7 @@ def demo(
     if look:
         raise typer.Exit(open_left(wished, wished.billing_home, stopping))
     chosen = seed if seed is not None else random.SystemRandom().randrange(1, 100_000)
-    wishes = Wishes(once=once, chaos=chaos, speed=speed, seed=chosen, customers=customers)
+    wishes = Wishes(once=once, chaos=chaos, speed=speed, seed=chosen, customers=customers, months=months)
     try:
         site = sites.prepare(wished.billing_home)
     except (HomeInUseError, sites.NotOursError, OSError) as error:
@@ -242,7 +245,7 @@ def _assemble(
     address = f"http://127.0.0.1:{stripe_port}"
     surroundings = sites.environment(site, address, wished)
     present = int(SystemClock().now().timestamp())
-    start = later(first_of_month(present), HISTORY_BEGINS)
+    start = later(first_of_month(present), HISTORY_ENDS - wishes.months)
     write(site.clock, start)
     stripe = StripeProcess.spawn(
         port=stripe_port,

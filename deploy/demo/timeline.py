@@ -102,23 +102,25 @@ class Life:
         return self.now + int(self.chance.uniform(first, last) * DAY)
 
 
-def lives(seed: int, start: int, end: int, customers: int) -> Iterator[Beat]:
+def lives(seed: int, start: int, end: int, customers: int, *, months: int = MONTHS_OF_HISTORY) -> Iterator[Beat]:
     """All beats from `start` to `end` (seconds since 1970), in order.
 
-    `customers` sign up within the first twelve months, more from month to month, and on at that rate.
+    `customers` sign up within the first `months`, more from month to month, and on at that rate.
     """
     chance = random.Random(seed)
     street = Street(random.Random(seed + 1))
     written = [_customer(random.Random(f"{seed}.{n}"), street, n, at, end, customers=customers).beats
-               for n, at in enumerate(arrivals(chance, start, end, customers), 1)]  # fmt: skip
+               for n, at in enumerate(arrivals(chance, start, end, customers, months=months), 1)]  # fmt: skip
     chances = (random.Random(f"{seed}.partner.{number}") for number in range(len(PARTNERS)))
     written.extend(_partner(chance, number, start, end) for number, chance in enumerate(chances))
     return merge(*(sorted(beats) for beats in written))
 
 
-def arrivals(chance: random.Random, start: int, end: int, customers: int) -> list[int]:
+def arrivals(
+    chance: random.Random, start: int, end: int, customers: int, *, months: int = MONTHS_OF_HISTORY
+) -> list[int]:
     """When each customer signs up, in order."""
-    rates = [GROWTH**month for month in range(MONTHS_OF_HISTORY)]
+    rates = [GROWTH**month for month in range(months)]
     scale = customers / sum(rates)
     found: list[int] = []
     owed = 0.0

@@ -125,3 +125,9 @@ def test_arrivals_go_on_after_the_history() -> None:
     chance = random.Random(1)  # noqa: S311 - a story's chance, which guards nothing
     found = arrivals(chance, START, START + 456 * DAY, 120)
     assert len([at for at in found if at >= START + 12 * MONTH_LONG]) > 20
+
+
+@pytest.mark.parametrize("months", [1, 2, 12, 36])
+def test_all_customers_sign_up_within_the_history(months: int) -> None:
+    chance = random.Random(1)  # noqa: S311 - a story's chance, which guards nothing
+    assert len(arrivals(chance, START, START + months * MONTH_LONG, 120, months=months)) == 120

@@ -174,7 +174,7 @@ def test_through_a_year_of_chaos_the_books_agree(demo: Make, seed: str) -> None:
 
 def test_it_sees_nothing_of_a_real_deployment(demo: Make, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in ELSEWHERE.items()))
-    one = demo("--once", "--customers", "5", "--seed", "3", **ELSEWHERE)
+    one = demo("--once", "--months", "2", "--customers", "5", "--seed", "3", **ELSEWHERE)
     code, lines = one.run()
     assert (code, lines[-1]) == (0, "differences: 0"), one.errors()
     shown = "\n".join([*lines, one.errors(), (one.home / "demo.log").read_text()])
@@ -184,13 +184,13 @@ def test_it_sees_nothing_of_a_real_deployment(demo: Make, tmp_path: Path) -> Non
 
 
 def test_it_runs_on_after_its_history_and_stops_when_it_is_told_to(demo: Make) -> None:
-    one = demo("--customers", "8", "--seed", "4", "--speed", "20").spawn()
+    one = demo("--months", "2", "--customers", "8", "--seed", "4", "--speed", "20").spawn()
     told = one.until("ready http://127.0.0.1:")
     assert all(any(line.startswith(word) for line in told) for word in ("dashboard", "Stripe", "mailbox", "seed"))
     second = demo("--customers", "8").spawn()
     assert second.rest()[0] == 2
     assert str(one.process.pid if one.process else "") in second.errors()
-    one.until("Stripe's clock")
+    live = one.until("Stripe's clock")
     address = next(line for line in told if line.startswith("Stripe")).split()[1]
     client = StripeClient(address, "sk_test_x", "test")
     clock = client.get("/_sim/clock")
@@ -198,6 +198,7 @@ def test_it_runs_on_after_its_history_and_stops_when_it_is_told_to(demo: Make) -
     assert clock["start"] < clock["now"]
     assert one.stop() == 0
     assert one.living() == []
+    assert len([line for line in told + live if re.match(r"20\d\d-\d\d · ", line)]) == 2
 
 
 def test_who_breaks_off_a_played_demo_gets_no_yes(demo: Make) -> None:
@@ -235,5 +236,5 @@ def test_a_killed_demo_leaves_nothing_that_the_next_one_minds(demo: Make) -> Non
     one.process.kill()
     one.process.communicate()
     wait_for(lambda: not [words for words in one.living() if "simulator" in words], "the simulator to go")
-    code, lines = demo("--once", "--customers", "3", "--seed", "5").run()
+    code, lines = demo("--once", "--months", "2", "--customers", "3", "--seed", "5").run()
     assert (code, lines[-1]) == (0, "differences: 0")
