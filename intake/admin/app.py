@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import structlog
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -50,6 +50,30 @@ LARGEST_REQUEST = 256 * 1024
 
 NOT_OURS = ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET")
 """Secrets of other processes: they are dropped."""
+
+
+_ROUTES = APIRouter()
+"""Of all parts, made ready once: FastAPI reads each route's signature when it is first asked for."""
+
+for _part in (
+    api.router,
+    dunning.router,
+    credits_.api,
+    invoices.api,
+    invoices.pages,
+    partners_invoices.api,  # its fixed names come before any prefix
+    partners.api,
+    tokens.api,
+    partners_invoices.pages,  # so do its pages
+    partners.pages,
+    verify.api,
+    reconciliation.api,
+    reconciliation.pages,
+    letters.api,
+    letters.pages,
+    dashboard.router,
+):
+    _ROUTES.include_router(_part)
 
 
 class Prompt:
@@ -120,22 +144,7 @@ def build_app(
     app.state.files = files
     app.state.settings = settings
     app.include_router(router(health))
-    app.include_router(api.router)
-    app.include_router(dunning.router)
-    app.include_router(credits_.api)
-    app.include_router(invoices.api)
-    app.include_router(invoices.pages)
-    app.include_router(partners_invoices.api)  # its fixed names come before any prefix
-    app.include_router(partners.api)
-    app.include_router(tokens.api)
-    app.include_router(partners_invoices.pages)  # so do its pages
-    app.include_router(partners.pages)
-    app.include_router(verify.api)
-    app.include_router(reconciliation.api)
-    app.include_router(reconciliation.pages)
-    app.include_router(letters.api)
-    app.include_router(letters.pages)
-    app.include_router(dashboard.router)
+    app.router.routes.extend(_ROUTES.routes)
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
     return app
