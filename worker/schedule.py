@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -31,15 +32,37 @@ def periods(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
             yield instant
 
 
+LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), timedelta(days=367), timedelta(days=9 * 366))
+"""How far the newest due period is looked for: the rarest of all crons, 29 February, skips the year 2100."""
+
+DAY = timedelta(days=1)
+
+
 def due(spec: ScheduleSpec, last: datetime, now: datetime) -> list[datetime]:
-    """The periods after `last` that are due at `now`: the newest `spec.catch_up` of them, oldest first."""
-    found: list[datetime] = []
-    for moment in periods(spec.cron, spec.timezone, last):
-        if moment > now:
-            break
-        found.append(moment)
-        found = found[-spec.catch_up :]
-    return found
+    """The periods after `last` that are due at `now`: the newest `spec.catch_up` of them, oldest first.
+
+    After an outage of a month, 43,200 minutes are not gone through for the last one.
+    """
+    for back in LOOK_BACK:
+        begin = max(last, now - back)
+        found = _between(spec, begin, now, last)
+        if len(found) >= spec.catch_up or begin == last:
+            return found[-spec.catch_up :]
+    return _between(spec, last, now, last)[-spec.catch_up :]
+
+
+def _between(spec: ScheduleSpec, begin: datetime, now: datetime, last: datetime) -> list[datetime]:
+    """The periods after `begin` until `now`, as one finds them who goes on from `last`.
+
+    It sets out a day earlier: in the night that clocks go back, the second hour is not the first one's repetition to
+    whoever begins there.
+    """
+    after = max(last, begin - DAY)
+    return [
+        moment
+        for moment in takewhile(lambda moment: moment <= now, periods(spec.cron, spec.timezone, after))
+        if moment > begin
+    ]
 
 
 def next_run(spec: ScheduleSpec, now: datetime) -> datetime:
@@ -55,10 +78,6 @@ def call(spec: ScheduleSpec, period: datetime) -> Call:
 def key_of(spec: ScheduleSpec, period: datetime) -> str:
     """What makes staging a period twice the same as staging it once."""
     return f"schedule/{spec.name}/{period.isoformat()}"
-
-
-LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), timedelta(days=367), timedelta(days=9 * 366))
-"""How far the newest due period is looked for: the rarest of all crons, 29 February, skips the year 2100."""
 
 
 def newest(spec: ScheduleSpec, begin: datetime, end: datetime) -> datetime | None:

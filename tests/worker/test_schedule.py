@@ -1,8 +1,9 @@
 """A due period runs once: over a month end in an outage, with two workers, with one late, in both DST nights."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -99,6 +100,43 @@ def test_looking_often_finds_the_same_periods_as_looking_once(start: datetime, s
         found += new
         last = new[-1] if new else last
     assert found == due(all_of_them, start, now)
+
+
+NIGHTS = st.sampled_from(["2026-03-29T00:00Z", "2026-10-25T00:00Z", "2026-11-01T05:00Z"]).flatmap(
+    lambda night: st.timedeltas(timedelta(0), timedelta(hours=27)).map(lambda by: datetime.fromisoformat(night) + by)
+)
+"""Clocks go forward or back in Berlin, and back in New York."""
+
+
+@given(
+    cron=CRONS,
+    zone=ZONES,
+    now=INSTANTS | NIGHTS,
+    away=st.timedeltas(timedelta(0), timedelta(days=40)),
+    catch_up=st.integers(1, 5),
+)
+def test_the_newest_are_those_that_one_finds_who_goes_through_all(
+    cron: str, zone: str, now: datetime, away: timedelta, catch_up: int
+) -> None:
+    all_of_them = list(takewhile(lambda moment: moment <= now, periods(cron, zone, now - away)))
+    assert due(spec(cron, timezone=zone, catch_up=catch_up), now - away, now) == all_of_them[-catch_up:]
+
+
+def test_a_long_outage_is_not_gone_through_minute_by_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+
+    def counted(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
+        nonlocal looked_at
+        for moment in periods(cron, timezone, after):
+            looked_at += 1
+            yield moment
+
+    monkeypatch.setattr("worker.schedule.periods", counted)
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    for cron, catch_up in (("* * * * *", 1), ("*/10 * * * *", 3), ("7 * * * *", 1), ("1 0 1 * *", 12)):
+        found = due(spec(cron, catch_up=catch_up), now - timedelta(days=400), now)
+        assert len(found) == catch_up
+    assert looked_at < 2_000
 
 
 def test_the_next_run_is_told() -> None:
