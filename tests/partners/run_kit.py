@@ -18,9 +18,8 @@ from jobs.partners import release
 from jobs.partners.preview import Preview, preview
 from jobs.partners.run import partner_invoices
 from tests.invoices.office import Office
-from tests.worker.kit import until
+from tests.worker.kit import until, without_rounds
 from worker.deps import Tx
-from worker.registry import discover
 from worker.runner import Runner
 
 _WORKERS = count(1)
@@ -115,7 +114,7 @@ class Firm(Office):
     async def batch(self) -> None:
         """Work off the queue `batch`."""
         runner = Runner(
-            self.deps, discover("jobs"), queues=["batch"], worker=f"b{next(_WORKERS)}", lease=timedelta(seconds=15)
+            self.deps, without_rounds(), queues=["batch"], worker=f"b{next(_WORKERS)}", lease=timedelta(seconds=15)
         )
         try:
             while (await self.query(BATCH, now=self.clock.now()))[0]["count"]:

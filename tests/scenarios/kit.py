@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, cast
@@ -23,11 +23,10 @@ from deploy.demo.simulator.simulation import Simulation
 from intake.app import build_app
 from tests.events.kit import row, rows
 from tests.intake.kit import serving as serving_door
-from tests.worker.kit import until
+from tests.worker.kit import until, without_rounds
 from worker.adapters.mail_files import NullMailer
 from worker.adapters.stripe_api import StripeSdk
 from worker.deps import Deps
-from worker.registry import discover
 from worker.runner import Runner
 from worker.settings import Settings
 
@@ -35,9 +34,6 @@ Json = dict[str, Any]
 
 OLD = "2024-06-20"
 """An API version before basil."""
-
-ELSEWHERE = {"verify", "reconcile", "stripe-fees", "outages"}
-"""Schedules with suites of their own: here each month that passes in a moment would only run them once more."""
 
 A_SECOND = 1
 SOON = timedelta(seconds=5)
@@ -268,9 +264,7 @@ async def stage(engine: AsyncEngine, database_url: str, start: datetime, *, weat
             simulation.faults.follow(read_script(faults))
         api = StripeSdk("sk_test_worker", base=address)
         deps = Deps(engine=engine, clock=clock, stripe=api, mailer=NullMailer(), after_commit=inside.ring_all)
-        known = discover("jobs")
-        registry = replace(known, schedules={n: spec for n, spec in known.schedules.items() if n not in ELSEWHERE})
-        runner = Runner(deps, registry, queues=QUEUES, worker=f"stage-{seed}", lease=timedelta(seconds=60))
+        runner = Runner(deps, without_rounds(), queues=QUEUES, worker=f"stage-{seed}", lease=timedelta(seconds=60))
         inside.runner = runner
         bell.runner = runner if weather.prompt else None
         patient = Patient(timeout=60)

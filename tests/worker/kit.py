@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,10 +17,19 @@ from db.states import QueueName
 from worker.clock import SystemClock
 from worker.deps import Deps, Tx
 from worker.ports import Clock
-from worker.registry import Applied, JobSpec, Outcome, Registry
+from worker.registry import Applied, JobSpec, Outcome, Registry, discover
 from worker.runner import Runner
 
+ROUNDS = {"verify", "reconcile", "stripe-fees", "outages"}
+"""Schedules with suites of their own: where months pass in a moment they would only run once more for each."""
+
 EFFECTS = "CREATE TABLE IF NOT EXISTS effects (id bigint GENERATED ALWAYS AS IDENTITY, what text, pid int)"
+
+
+def without_rounds() -> Registry:
+    """All the jobs there are, and the schedules but for `ROUNDS`."""
+    known = discover("jobs")
+    return replace(known, schedules={name: spec for name, spec in known.schedules.items() if name not in ROUNDS})
 
 
 class NoStripe:
