@@ -1,10 +1,11 @@
 """A Stripe in miniature: objects change, and each change is told by an event, in all shapes."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from db.inbox import StoredEvent
 from tests.lives import money_shapes as m
@@ -66,7 +67,7 @@ class WorldEvent:
             account=None,
             created_at=self.at(),
             received_at=self.at() + timedelta(seconds=1),
-            payload=json.dumps(envelope, indent=2).encode(),
+            payload=msgspec.json.format(msgspec.json.encode(envelope), indent=2),
         )
 
 
