@@ -23,18 +23,26 @@ async def whose(conn: AsyncConnection, account: str, *, livemode: bool) -> str |
     return (await conn.execute(_WHOSE, {"account": account, "livemode": livemode})).scalar()
 
 
-_WRONG_BEFORE = text(
+# Whoever asked for a time in the past saw less than the run before, which went to Stripe's newest event.
+_BEFORE = text(
     """
-    SELECT report ->> 'wrong' FROM reconciliation_runs
-    WHERE stripe_account = :account AND livemode = :livemode AND status = 'done' AND NOT dry_run AND id < :run
-    ORDER BY id DESC LIMIT 1
+    SELECT r.id, r.report, NOT EXISTS (
+        SELECT FROM reconciliation_runs o
+        WHERE o.stripe_account = r.stripe_account AND o.livemode = r.livemode AND o.status = 'done' AND NOT o.dry_run
+          AND o.id < r.id AND o.until > r.until
+    ) AS newest
+    FROM reconciliation_runs r
+    WHERE r.stripe_account = :account AND r.livemode = :livemode AND r.status = 'done' AND NOT r.dry_run AND r.id < :run
+    ORDER BY r.id DESC LIMIT 1
     """
 )
 
 
-async def wrong_before(conn: AsyncConnection, run: int, account: str, *, livemode: bool) -> str | None:
-    """What the run before this one left to be done, as its report has it."""
-    return (await conn.execute(_WRONG_BEFORE, {"account": account, "livemode": livemode, "run": run})).scalar()
+async def before(conn: AsyncConnection, run: int, account: str, *, livemode: bool) -> Row | None:
+    """The run that came to its end before this one: `id`, `report`, and `newest`: whether none before went further."""
+    found = await conn.execute(_BEFORE, {"account": account, "livemode": livemode, "run": run})
+    row = found.mappings().first()
+    return None if row is None else dict(row)
 
 
 _LAST_DONE = text(
@@ -78,6 +86,23 @@ _CURRENCIES = text(
 async def currencies(conn: AsyncConnection, account: str, *, livemode: bool) -> set[str]:
     """The currencies of the last run's sums: each run tells of all that the one before told of."""
     return set((await conn.execute(_CURRENCIES, {"account": account, "livemode": livemode})).scalars())
+
+
+_LOOKED_BACK = text(
+    """
+    SELECT CAST(report -> 'older' ->> 'since' AS timestamptz), CAST(report -> 'older' ->> 'until' AS timestamptz)
+    FROM reconciliation_runs
+    WHERE stripe_account = :account AND livemode = :livemode AND status = 'done' AND NOT dry_run
+      AND jsonb_typeof(report -> 'older') = 'object'
+    ORDER BY id DESC LIMIT 1
+    """
+)
+
+
+async def looked_back(conn: AsyncConnection, account: str, *, livemode: bool) -> tuple[datetime, datetime] | None:
+    """The piece of the past that was compared once more by the newest run that did so: from when until when."""
+    row = (await conn.execute(_LOOKED_BACK, {"account": account, "livemode": livemode})).first()
+    return None if row is None else (row[0], row[1])
 
 
 _OWN = text("SELECT DISTINCT stripe_id FROM reconciliation_runs WHERE stripe_account = '' AND stripe_id IS NOT NULL")

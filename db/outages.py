@@ -43,6 +43,34 @@ async def compared_until(conn: AsyncConnection, *, livemode: bool) -> datetime |
     return (await conn.execute(_COMPARED, {"livemode": livemode})).scalar()
 
 
+# One that went to Stripe's newest event; whoever asked for a time in the past saw less than the run before.
+_SINCE = text(
+    """
+    SELECT r.stripe_account, r.since, r.started_at FROM reconciliation_runs r
+    WHERE r.status = 'done' AND NOT r.dry_run AND r.started_at > :done
+      AND (CAST(:livemode AS boolean) IS NULL OR r.livemode = :livemode)
+      AND NOT EXISTS (
+        SELECT FROM reconciliation_runs o
+        WHERE o.stripe_account = r.stripe_account AND o.livemode = r.livemode AND o.status = 'done' AND NOT o.dry_run
+          AND o.id < r.id AND o.until > r.until
+      )
+    ORDER BY r.id
+    """
+)
+
+
+async def compared_since(conn: AsyncConnection, done: datetime, *, livemode: bool | None) -> dict[str, datetime]:
+    """By account, when the last run began that left no gap to what was compared by `done`, whoever asked for it.
+
+    Accounts without such a run are not in it. `livemode` None: in either mode.
+    """
+    found: dict[str, datetime] = {}
+    for account, since, started_at in await conn.execute(_SINCE, {"done": done, "livemode": livemode}):
+        if since <= found.get(account, done):
+            found[account] = started_at
+    return found
+
+
 _LACKING = text(
     """
     SELECT asked.id FROM unnest(:ids) AS asked (id)
@@ -54,6 +82,33 @@ _LACKING = text(
 async def lacking(conn: AsyncConnection, ids: Sequence[str]) -> set[str]:
     """Those of these events that did not come in any way."""
     return set((await conn.execute(_LACKING, {"ids": list(ids)})).scalars())
+
+
+# How long after its day Stripe tells of an invoice is set there: by those that it has told of, at the soonest.
+_FELL_DUE = text(
+    """
+    SELECT i.stripe_invoice_id, i.due_date + told.after
+    FROM invoices i CROSS JOIN (
+        SELECT min(overdue_at - due_date) AS after FROM invoices
+        WHERE kind IS NULL AND stripe_account = :account AND livemode = :livemode AND overdue_at >= due_date
+    ) told
+    WHERE i.kind IS NULL AND i.stripe_account = :account AND i.livemode = :livemode
+      AND i.status = 'open' AND i.collection_method = 'send_invoice' AND i.deleted_at IS NULL AND i.overdue_at IS NULL
+      AND i.due_date + told.after >= :since AND i.due_date + told.after < :until
+    ORDER BY 2, 1
+    """
+)
+
+
+async def fell_due(
+    conn: AsyncConnection, account: str, since: datetime, until: datetime, *, livemode: bool
+) -> list[tuple[str, datetime]]:
+    """Open invoices of Stripe's of which it should have told in [since, until) that they are overdue, and when.
+
+    None, where it never told so of any: an automation of the account sends these events, or nothing does.
+    """
+    values = {"account": account, "livemode": livemode, "since": since, "until": until}
+    return [(row[0], row[1]) for row in await conn.execute(_FELL_DUE, values)]
 
 
 _CAME = text(

@@ -219,7 +219,8 @@ async def connected(conn: AsyncConnection, since: datetime) -> list[str]:
 
 _OPEN = text(
     """
-    SELECT d.kind, d.object_id, d.class, d.field, r.since, r.until
+    SELECT d.kind, d.object_id, d.class, d.field,
+           least(r.since, CAST(r.report -> 'older' ->> 'since' AS timestamptz)), r.until
     FROM reconciliation_differences d JOIN reconciliation_runs r ON r.id = d.last_run_id
     WHERE d.stripe_account = :account AND d.livemode = :livemode AND d.settled_at IS NULL
     """
@@ -227,7 +228,7 @@ _OPEN = text(
 
 
 async def open_differences(conn: AsyncConnection, account: str, *, livemode: bool) -> dict[Address, Compared]:
-    """The differences that are open, each with what the run compared that saw it last."""
+    """The differences that are open, each with what the run compared that saw it last, from its oldest piece on."""
     rows = await conn.execute(_OPEN, {"account": account, "livemode": livemode})
     return {(row[0], row[1], row[2], row[3]): (row[4], row[5]) for row in rows}
 

@@ -35,6 +35,7 @@ PARTS = {
     "events": "reading Stripe's events",
     "applying": "waiting for workers to apply missed events",
     "money": "comparing money with Stripe's balance transactions",
+    "older": "comparing a piece of the past once more",
     "states": "comparing invoices, subscriptions and payments",
     "looking": "asking Stripe afresh",
 }

@@ -32,6 +32,12 @@ def report_page(page: Console, report: Report, *, differences: bool = True) -> N
             last = currency
         page.print(made)
     page.print(Text(f"compared: {words.compared(report)}; {report.looked:,} asked for afresh", style="dim"))
+    if report.older is not None:
+        again = f"{report.older.since:%Y-%m-%d %H:%M} to {report.older.until:%Y-%m-%d %H:%M} UTC"
+        page.print(Text(f"and a piece of the past once more: {again}", style="dim"))
+    if report.fell_due:
+        told = f"{words.many(report.fell_due, 'invoice')} became overdue while no event came: dunning began"
+        page.print(Text(told, style="bold"))
     if report.stripe_id is None:
         page.print(Text("this key may not read GET /v1/account: whose it is was not checked", style="dim"))
     told = f"{words.took(report.milliseconds)}, {report.requests:,} requests to Stripe, run {report.run}"

@@ -35,7 +35,7 @@ async def reconcile_books(d: Deps, period: datetime) -> None:
     put_off: TryLater | None = None
     for account in accounts:
         try:
-            await reconcile(d, asked_by=SCHEDULE, repairs=repairs, account=account)
+            await reconcile(d, asked_by=SCHEDULE, repairs=repairs, account=account, look_back=True)
         except Unconfigured as error:
             await _not_begun(d, account, repairs, error)
             return

@@ -1,50 +1,31 @@
 """Operators hear by mail what a comparison with Stripe came to, or that none was made: once, until that changes."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-
-import msgspec
 
 from db import earlier_runs
 from jobs.mail import contexts
 from jobs.mail.letters import Recipient, stage_letter
 from jobs.mail.send_letter import OPERATORS
+from jobs.reconciliation.news import left, untold
 from jobs.reconciliation.report import Report, by_currency
 from worker.deps import Tx
 from worker.settings import Settings
 from worker.telemetry import redact
 
-__all__ = ["mail", "overdue", "uncompared", "wrong"]
+__all__ = ["mail", "overdue", "uncompared"]
 
 NAMED = 5
 """Objects that a letter names; the page has them all."""
 
 
-def wrong(report: Report) -> str:
-    """What remains to be done, as a short text that changes when it does; empty when nothing remains."""
-    left = sorted(
-        (one.class_, one.kind, one.object_id, one.field, one.here, one.there)
-        for one in report.differences
-        if not one.mended
-    )
-    counts = sorted((name, one.found - one.mended) for name, one in report.classes.items() if one.found > one.mended)
-    late = sorted((one.kind, one.object_id) for one in report.waits[: report.overdue])
-    skips = sorted((one.kind, one.object_id) for one in report.skips)
-    missed = report.events.oldest if report.events.lost and not report.events.put else None
-    told = (left, counts, late, skips, missed, report.events.unread)
-    if told == ([], [], [], [], None, 0):
-        return ""
-    return hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:32]
-
-
 async def mail(tx: Tx, report: Report, settings: Settings) -> None:
-    """Operators hear what a run found, mended or fetched; of what remains as it was after the run before, no more."""
+    """Operators hear what a run found, mended or fetched; of what remains and was told before, no more."""
     if report.finished_at is None:
         return
-    before = await earlier_runs.wrong_before(tx.conn, report.run, report.account, livemode=report.livemode)
-    news = report.mended > 0 or (report.events.lost and report.events.put > 0)
-    if not news and (not report.wrong or report.wrong == before):
+    done = report.mended > 0 or report.fell_due > 0 or (report.events.lost and report.events.put > 0)
+    if not done and not await untold(tx, report):
         return
     context = contexts.ReconciliationReport(
         run=report.run,
@@ -65,7 +46,7 @@ async def mail(tx: Tx, report: Report, settings: Settings) -> None:
             if one.found
         ],
         notes=list(_notes(report)),
-        settled=not report.wrong,
+        settled=not left(report),
         link=page(settings, f"/reconciliation/{report.run}"),
     )
     await _stage(tx, "reconciliation_report", context, f"reconciliation/{report.run}")
@@ -84,6 +65,8 @@ def _notes(report: Report) -> Iterator[str]:
         )
     if events.unread:
         yield f"{_many(events.unread, 'event')} of Stripe's could not be read: a worker's log names them"
+    if report.fell_due:
+        yield f"{_many(report.fell_due, 'invoice')} became overdue while no event came: dunning began"
     for one in report.waits[: min(report.overdue, NAMED)]:
         yield f"{one.kind} {one.object_id} could not be compared for a day: {one.why}"
     if report.overdue > NAMED:
@@ -106,12 +89,26 @@ async def uncompared(tx: Tx, account: str, why: str, settings: Settings) -> None
     await _alarm(tx, key, [why], settings, account=account)
 
 
-async def overdue(tx: Tx, since: datetime, settings: Settings) -> None:
-    """Operators hear that no daily comparison has come to its end since then, once."""
+async def overdue(tx: Tx, late: Mapping[str, datetime], settings: Settings, *, all_: bool) -> None:
+    """Operators hear which accounts were not compared, each since when, once; `all_`: none of them was."""
+    since = min(late.values())
     key = f"reconciliation/overdue/{since.isoformat()}"
     error = await earlier_runs.last_error(tx.conn, since)
-    reasons = [f"The daily comparison has not come to its end since {since:%Y-%m-%d %H:%M} UTC"]
-    await _alarm(tx, key, reasons if error is None else [*reasons, f"The last one ended with: {error}"], settings)
+    whose = "with Stripe"
+    if not all_:
+        told = ",".join(f"{account}@{at.isoformat()}" for account, at in sorted(late.items()))
+        key += f"/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        whose = f"of {_accounts(sorted(late))}"
+    reasons = [f"No comparison {whose} has come to its end since {since:%Y-%m-%d %H:%M} UTC"]
+    if error is not None:
+        reasons.append(f"The last one ended with: {error}")
+    await _alarm(tx, key, reasons, settings)
+
+
+def _accounts(names: Sequence[str]) -> str:
+    named = [name or "our own account" for name in names[:NAMED]]
+    more = len(names) - len(named)
+    return ", ".join(named) + (f" and {_many(more, 'other account')}" if more else "")
 
 
 async def _alarm(tx: Tx, key: str, reasons: list[str], settings: Settings, *, account: str = "") -> None:

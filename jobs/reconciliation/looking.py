@@ -45,6 +45,8 @@ class Span:
     until: datetime
     events_since: datetime
     advances: bool
+    unheard_since: datetime | None = None
+    """From then until `events_since` nobody can tell which events did not come; None: nothing is lost."""
 
 
 @dataclass(slots=True)

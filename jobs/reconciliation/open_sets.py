@@ -4,7 +4,7 @@ To look at what was *created* lately would be wrong: an invoice of 40 days ago t
 ask for Stripe's unfinished objects, whenever they were made; for those that events told of; and for those made lately.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +28,7 @@ from jobs.reconciliation.open_objects import (
     Refund,
     Subscription,
 )
+from jobs.reconciliation.report import Piece
 from jobs.rules import versions
 from worker.deps import Deps
 
@@ -107,16 +108,19 @@ class States:
     counted: dict[str, int]
 
 
-async def compare_states(d: Deps, stripe: Stripe, since: datetime, until: datetime) -> States:
+async def compare_states(
+    d: Deps, stripe: Stripe, since: datetime, until: datetime, older: Piece | None = None
+) -> States:
     """Lay what is unfinished, or changed or was made in [since, until], beside our copies. Raises as `each_page`.
 
-    Nothing is decided here: whoever is named is asked for afresh.
+    What was made in `older` is laid beside them, too. Nothing is decided here: whoever is named is asked for afresh.
     """
     end = until + timedelta(seconds=1)  # Stripe counts whole seconds, and `until` is one of them
+    made = [Piece(since, end), *([] if older is None else [older])]
     suspects: set[Suspect] = set()
     async with collecting(d.engine) as shown:
         for kind in KINDS:
-            async with aclosing(_states(d, stripe, kind, since, end)) as pages:
+            async with aclosing(_states(d, stripe, kind, made)) as pages:
                 async for page in pages:
                     await shown.add(page)
         counted = await shown.settle()
@@ -129,10 +133,9 @@ async def compare_states(d: Deps, stripe: Stripe, since: datetime, until: dateti
     return States(suspects, {kind.name: counted.get(kind.name, 0) for kind in KINDS})
 
 
-async def _states(
-    d: Deps, stripe: Stripe, kind: Kind[Any], since: datetime, end: datetime
-) -> AsyncGenerator[list[State]]:
-    """Events first: what a list shows is newer."""
+async def _states(d: Deps, stripe: Stripe, kind: Kind[Any], made: Sequence[Piece]) -> AsyncGenerator[list[State]]:
+    """Events first, of the first of these times: what a list shows is newer."""
+    since, end = made[0].since, made[0].until
     told_since = max(since, stripe.as_of - EVENTS_KEPT + MARGIN)
     if told_since < end:
         for type_ in kind.events:
@@ -145,7 +148,7 @@ async def _states(
                         for event in page
                         if event.data.object.object == kind.name and event.data.object.id
                     ]
-    windows: list[tuple[datetime, datetime | None, Mapping[str, str]]] = [(since, end, {})]
+    windows: list[tuple[datetime, datetime | None, Mapping[str, str]]] = [(one.since, one.until, {}) for one in made]
     windows += [(STRIPE_BEGAN, None, params) for params in kind.unfinished]
     for begin, before, params in windows:
         wanted: dict[str, Any] = dict(params)

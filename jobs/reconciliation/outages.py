@@ -6,15 +6,17 @@ import msgspec
 import structlog
 
 from db import outages
+from db import reconciliation as rows
 from db.states import QueueName
 from jobs.events.apply import READERS
 from jobs.reconciliation import letters
-from jobs.reconciliation.daily import reconcile_books
+from jobs.reconciliation.daily import LATELY, reconcile_books
 from jobs.reconciliation.lists import by_stripe
 from jobs.stripe_objects import Malformed, parse
 from worker.deps import Deps, Tx
 from worker.errors import Refused, TryLater, Unconfigured
 from worker.registry import job, schedule
+from worker.settings import StripeMode
 
 log = structlog.get_logger()
 
@@ -34,7 +36,7 @@ TRIED = timedelta(days=3)
 """For so long Stripe tries; what is older is found by the comparison itself."""
 
 OVERDUE = timedelta(days=2)
-"""When no daily comparison has come to its end for so long, operators hear of it."""
+"""When no comparison without a gap has come to its end for so long, operators hear of it."""
 
 PAGE = 100
 """Events that are looked at: as long as an outage goes on, the newest of them show it."""
@@ -85,9 +87,17 @@ async def _stood_still(tx: Tx, period: datetime) -> None:
 
 
 async def _overdue(d: Deps, tx: Tx) -> None:
+    """What somebody has compared by hand since, or an outage, is not overdue; accounts are compared one by one."""
     done = await outages.last_done(tx.conn, DAILY)
-    if done is not None and tx.wall - done > OVERDUE and d.settings.stripe_secret_key is not None:
-        await letters.overdue(tx, done, d.settings)
+    if done is None or tx.wall - done <= OVERDUE or d.settings.stripe_secret_key is None:
+        return
+    mode = d.settings.stripe_mode
+    livemode = None if mode is StripeMode.ANY else mode is StripeMode.LIVE
+    since = await outages.compared_since(tx.conn, done, livemode=livemode)
+    accounts = ["", *await rows.connected(tx.conn, tx.now - LATELY)]
+    late = {one: at for one in accounts if tx.wall - (at := since.get(one, done)) > OVERDUE}
+    if late:
+        await letters.overdue(tx, late, d.settings, all_=len(late) == len(accounts))
 
 
 async def _undelivered(d: Deps) -> list[_Event]:

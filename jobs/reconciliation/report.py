@@ -77,6 +77,13 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
     """Stripe's time of the run that wanted to look at it first."""
 
 
+class Piece(msgspec.Struct, frozen=True):
+    """A time of long ago that was compared once more, by Stripe's clock."""
+
+    since: datetime
+    until: datetime
+
+
 class Events(msgspec.Struct, kw_only=True):
     """What Stripe's list of events had that the inbox had not."""
 
@@ -112,6 +119,8 @@ class Report(msgspec.Struct, kw_only=True):
     until: datetime
     dry_run: bool
     repairs: list[str]
+    older: Piece | None = None
+    """What was compared beside [since, until], as each day another piece of the past is."""
     advances: bool = False
     """Whether the next run begins at `until`."""
     finished_at: datetime | None = None
@@ -128,6 +137,8 @@ class Report(msgspec.Struct, kw_only=True):
     """Payments that learned their fee by the way."""
     looked: int = 0
     """How many objects were asked for afresh."""
+    fell_due: int = 0
+    """Invoices that became overdue in an outage that was longer than Stripe keeps events: their dunning began."""
     totals: list[Total] = msgspec.field(default_factory=list[Total])
     classes: dict[str, Count] = msgspec.field(default_factory=lambda: {one.value: Count() for one in DifferenceClass})
     differences: list[Told] = msgspec.field(default_factory=list[Told])
@@ -142,8 +153,6 @@ class Report(msgspec.Struct, kw_only=True):
     skips: list[Aside] = msgspec.field(default_factory=list[Aside])
     settled: int = 0
     """Differences of earlier runs that something else has mended."""
-    wrong: str = ""
-    """What remains to be done, as `letters.wrong` has it: as long as it stays the same, no second letter is written."""
 
     @property
     def found(self) -> int:

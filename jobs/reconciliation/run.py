@@ -17,8 +17,10 @@ from db.reconciliation import NewRun
 from db.states import DifferenceClass
 from jobs.reconciliation import letters, looking, report
 from jobs.reconciliation.fees import fill
+from jobs.reconciliation.fell_due import tell_overdue
 from jobs.reconciliation.found import Difference, Stripe, Suspect
 from jobs.reconciliation.lists import EVENTS_KEPT, newest, present
+from jobs.reconciliation.look_back import compare_again, piece
 from jobs.reconciliation.looking import Progress, Run, Span, silent
 from jobs.reconciliation.money import Compared, Totals, compare_money, paid_twice
 from jobs.reconciliation.open_sets import compare_states
@@ -110,9 +112,11 @@ async def span(
         begin = first if cursor is None else min(cursor, end) - OVERLAP
     if begin >= end:
         raise Refused(f"nothing happened at Stripe after {begin:%Y-%m-%d %H:%M} UTC: begin earlier")
-    events = begin if since is not None or cursor is None else cursor - LATE
+    heard = None if cursor is None else cursor - LATE
+    events = begin if since is not None or heard is None else heard
     gapless = begin <= (first if cursor is None else cursor)
-    return Span(begin, end, max(events, kept), gapless and (cursor is None or end >= cursor))
+    unheard = heard if heard is not None and heard < kept else None
+    return Span(begin, end, max(events, kept), gapless and (cursor is None or end >= cursor), unheard)
 
 
 async def reconcile(
@@ -127,14 +131,15 @@ async def reconcile(
     account: str = "",
     why: str | None = None,
     account_changed: bool = False,
+    look_back: bool = False,
     patience: timedelta = PATIENCE,
 ) -> Report:
     """Compare, write down what differs, mend what is of the classes `repairs`, and tell operators.
 
     Any number of workers and operators may call it; one run of an account goes on at a time. A run that is killed
-    anywhere is simply made again. `account_changed`: the key of another account than before is right. Raises Held
-    while another one goes on, Unconfigured without a key, NotBegun for an empty span or a wrong key, Refused when
-    Stripe does not let us read something, and TryLater when it is away.
+    anywhere is simply made again. `account_changed`: the key of another account than before is right; `look_back`: a
+    piece of the past is compared once more. Raises Held while another one goes on, Unconfigured without a key, NotBegun
+    for an empty span or a wrong key, Refused when Stripe does not let us read something, and TryLater when it is away.
     """
     clock = asyncio.get_running_loop().time
     counted, began = Counted(d.stripe), clock()
@@ -158,6 +163,7 @@ async def reconcile(
     run = Run(d, stripe, compared, repairs, _report(number, new), told, patience)
     try:
         async with _alive(d, number):
+            run.report.older = await piece(d, stripe, compared.since) if look_back and not dry_run else None
             await _compare(run)
             run.report.requests = counted.requests
             run.report.milliseconds = int((clock() - began) * 1000)
@@ -259,12 +265,17 @@ async def _compare(run: Run) -> None:
         await _events(run)
     async with _timed(run, "money"):
         money = await _money(run)
+    if (older := run.report.older) is not None:
+        async with _timed(run, "older"):
+            run.report.compared["balance_transaction"] += await compare_again(d, stripe, older, money)
     async with _timed(run, "states"):
-        states = await compare_states(d, stripe, compared.since, compared.until)
+        states = await compare_states(d, stripe, compared.since, compared.until, older)
     run.report.compared |= states.counted
     again = {one for address in run.earlier if (one := looking.asked_by(address, items)) is not None}
     async with _timed(run, "looking"):
         await looking.look_at(run, sorted(money.suspects | states.suspects | again | run.left.keys()))
+    if DifferenceClass.MISSING_HERE in run.repairs and not run.report.dry_run:
+        run.report.fell_due = await tell_overdue(run)
     await looking.keep_duplicates(run, [*money.duplicates, *await _paid_twice(run, money)])
     await looking.settle(run, items)
     if not run.report.dry_run:  # a payment that is told its fee is derived anew, which hides what was wrong
@@ -359,7 +370,6 @@ async def _finish(run: Run) -> None:
     done = run.report
     whole = done.carry() and not (done.skipped or done.events.unread or done.events.late)
     done.advances = run.span.advances and not run.report.dry_run and whole
-    done.wrong = letters.wrong(done)
     async with run.d.tx() as tx:
         done.finished_at = tx.now
         await rows.finish(tx.conn, done.run, done.json(), advances=done.advances, now=tx.now)

@@ -7,7 +7,10 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db import reconciliation as comparisons
 from db import schedules
+from db.reconciliation import Found
+from db.states import DifferenceClass
 from jobs.reconciliation.outages import notice_outages
 from tests.conftest import MovedClock
 from tests.reconciliation.looking_kit import World, registry
@@ -159,9 +162,62 @@ async def test_a_daily_run_that_has_not_ended_for_two_days_is_told_once(world: W
         await notice(world)
         rows = await world.query("SELECT context ->> 'reasons' FROM emails WHERE template = 'books_alarm'")
         assert len(rows) == letters
-    assert f"has not come to its end since {begun:%Y-%m-%d}" in rows[0][0]
+    assert f"No comparison with Stripe has come to its end since {begun:%Y-%m-%d}" in rows[0][0]
     async with world.engine.begin() as conn:
         await schedules.take_period(conn, "reconcile", world.deps.clock.now(), now=begun)
     world.life.wait(2.5)
     await notice(world)
     assert len(await world.query("SELECT 1 FROM emails WHERE template = 'books_alarm'")) == 2, "it stands still again"
+
+
+async def alarms(world: World) -> list[str]:
+    """Of what operators were told that nothing was compared."""
+    rows = await world.query("SELECT context -> 'reasons' ->> 0 FROM emails WHERE template = 'books_alarm' ORDER BY id")
+    return [row[0] for row in rows]
+
+
+async def connect(world: World) -> None:
+    """A connected account differs, and so it is compared each day."""
+    ((last,),) = await world.query("SELECT max(id) FROM reconciliation_runs")
+    found = Found("charge", "ch_b", DifferenceClass.MISSING_HERE, "", None, "500", "usd", mended=False)
+    async with world.engine.begin() as conn:
+        await comparisons.record(conn, last, "acct_b", [found], livemode=False, now=world.deps.clock.now())
+
+
+async def test_what_was_compared_by_hand_is_not_overdue(world: World) -> None:
+    begun = world.deps.clock.now()
+    async with world.engine.begin() as conn:
+        await schedules.take_period(conn, "reconcile", begun, now=begun)
+    world.life.wait(1.5)
+    world.life.customer("Bo")
+    await world.tell()
+    by_hand = world.deps.clock.now()
+    assert (await run(world)).agrees
+    world.life.wait(1)
+    await notice(world)
+    assert await alarms(world) == []
+    world.life.customer("Cy")
+    await world.tell()
+    now = world.deps.clock.now()
+    for less in ({"dry_run": True}, {"since": now - HOUR}, {"since": begun - 3 * HOUR, "until": begun - 2 * HOUR}):
+        await run(world, **less)
+    world.life.wait(1.1)
+    await notice(world)
+    assert await alarms(world) == [f"No comparison with Stripe has come to its end since {by_hand:%Y-%m-%d %H:%M} UTC"]
+
+
+async def test_only_the_accounts_that_nobody_compared_are_overdue(world: World) -> None:
+    begun = world.deps.clock.now()
+    async with world.engine.begin() as conn:
+        await schedules.take_period(conn, "reconcile", begun, now=begun)
+    await connect(world)
+    world.life.wait(2.5)
+    world.life.customer("Bo")
+    await world.tell()
+    assert (await run(world)).agrees
+    for _ in range(2):
+        await notice(world)
+    assert await alarms(world) == [f"No comparison of acct_b has come to its end since {begun:%Y-%m-%d %H:%M} UTC"]
+    world.life.wait(2.5)
+    await notice(world)
+    assert len(await alarms(world)) == 2, "now none is compared"
