@@ -1,7 +1,5 @@
 """The one way to PostgreSQL: an async engine whose every wait has an end."""
 
-from urllib.parse import urlsplit, urlunsplit
-
 from asyncpg.exceptions import (
     AdminShutdownError,
     CannotConnectNowError,
@@ -20,8 +18,7 @@ COMMAND_TIMEOUT = 30.0
 
 def asyncpg_dsn(url: str) -> str:
     """The URL as asyncpg and libpq read it (`postgresql://`)."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(scheme="postgresql"))
+    return f"postgresql:{url.partition(':')[2]}"  # urlunsplit would drop the slashes where no host is named
 
 
 def create_engine(

@@ -34,6 +34,28 @@ async def record_job(conn: AsyncConnection, name: str, period: datetime, job_id:
     )
 
 
+_LATE = text(
+    """
+    WITH RECURSIVE names AS (
+        (SELECT name FROM schedule_runs ORDER BY name LIMIT 1)
+        UNION ALL
+        SELECT (SELECT r.name FROM schedule_runs r WHERE r.name > n.name ORDER BY r.name LIMIT 1)
+        FROM names n WHERE n.name IS NOT NULL
+    )
+    SELECT n.name, extract(epoch FROM newest.created_at - newest.period)::float
+    FROM names n CROSS JOIN LATERAL (
+        SELECT r.period, r.created_at FROM schedule_runs r WHERE r.name = n.name ORDER BY r.period DESC LIMIT 1
+    ) newest
+    """
+)
+"""A few steps along the index for each name, however many periods there were."""
+
+
+async def late(conn: AsyncConnection) -> dict[str, float]:
+    """By schedule: how many seconds after it was due the newest period was taken. 0 where none was due yet."""
+    return {name: max(seconds, 0.0) for name, seconds in await conn.execute(_LATE)}
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What is known of a period that was taken; without `job_id` nothing was staged for it. `again`: how often more."""

@@ -13,7 +13,7 @@ from db import promotions
 from db.credits import CreditRow
 from db.operators import invoices
 from db.operators.actions import NotAllowedError, UnknownIdsError
-from db.operators.filters import BadFilterError, moment
+from db.operators.filters import BadFilterError, moment, plain
 from db.promotions import PromoCode
 from db.usage import Owner
 from intake.overview import jsonable, without_secrets
@@ -27,12 +27,15 @@ if TYPE_CHECKING:
     from jobs.invoices.void_payment import Voided
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+YEARS = range(2000, 2201)
+"""As for contracts. The years 1 and 9999 have times that are none in UTC."""
 
 
 def owner(partner: str | None, user: int | None) -> Owner:
     """Whose it is. Raises BadFilterError unless it is exactly one of the two."""
     if (partner is None) == (user is None):
         raise BadFilterError("partner", "name a partner by its prefix, or a customer by its id (user)")
+    plain("partner", partner)
     return Owner(api_key_prefix=partner, user_id=user)
 
 
@@ -48,7 +51,7 @@ def percent(field: str, typed: str | None) -> Decimal | None:
 
 def through(field: str, typed: str | None, now: datetime) -> datetime | None:
     """Until when something holds: a date means until the end of that day (UTC). Raises BadFilterError."""
-    at = moment(field, typed, now)
+    at = _sensible(field, moment(field, typed, now))
     if at is not None and typed is not None and _DATE.fullmatch(typed.strip()):
         at += timedelta(days=1)
     return at
@@ -76,6 +79,12 @@ def aware(field: str, at: datetime | None) -> datetime | None:
     """A time that says of which zone it is. Raises BadFilterError for one that does not."""
     if at is not None and at.tzinfo is None:
         raise BadFilterError(field, "is a time without its zone: write 2026-03-01T12:00:00Z")
+    return _sensible(field, at)
+
+
+def _sensible(field: str, at: datetime | None) -> datetime | None:
+    if at is not None and at.year not in YEARS:
+        raise BadFilterError(field, f"lies outside of the years {YEARS[0]} to {YEARS[-1]}: correct the year")
     return at
 
 

@@ -110,6 +110,8 @@ class UsageRead:
             caller = await self._entry.admit(request.scope["headers"], TokenScope.READ, self._wall.now())
             headers = dict(caller.headers)
             _may_read(caller, prefix)
+            if prefix is not None and "\x00" in prefix:
+                raise _refused("api_key_prefix", f"{prefix!r} is no key prefix")
             return await self._told(ask, headers)
         except RefusalError as refusal:
             return self._refusal(refusal, headers)

@@ -32,12 +32,17 @@ class StripeMode(StrEnum):
 def _url(*schemes: str, example: str) -> AfterValidator:
     def check(value: str) -> str:
         try:
-            scheme = urlsplit(value).scheme
+            parts = urlsplit(value)
         except ValueError:
-            scheme = ""
+            parts = urlsplit("")
+        scheme = parts.scheme
         if scheme not in schemes:
             allowed = ", ".join(f"{s}://" for s in schemes)
             raise ValueError(f"begins with none of {allowed}; for example {example}")
+        try:
+            _ = parts.port if "," not in parts.netloc else None  # Sentinel's addresses are a list
+        except ValueError:
+            raise ValueError(f"names a port that is no number up to 65535; for example {example}") from None
         return value
 
     return AfterValidator(check)

@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db.dunning import open_count
 from db.inbox import Depth, depths
 from db.reconciliation import open_counts
+from db.schedules import late
 from db.verify import runs as verifications
 from worker.settings import Settings
 
@@ -243,6 +244,7 @@ class QueueCollector(Collector):
         self._dunning = 0
         self._broken: Mapping[str, int] = {}
         self._differences: Mapping[str, int] = {}
+        self._late: Mapping[str, float] = {}
         self._asked_at: float | None = None
 
     async def refresh(self, now: datetime) -> None:
@@ -258,6 +260,7 @@ class QueueCollector(Collector):
                     self._dunning = await open_count(conn)
                     self._broken = await verifications.broken(conn)
                     self._differences = await open_counts(conn)
+                    self._late = await late(conn)
             except (SQLAlchemyError, OSError, TimeoutError) as error:
                 self._depths = None
                 log.warning("the queues cannot be counted", error=redact(repr(error)))
@@ -294,6 +297,14 @@ class QueueCollector(Collector):
             for name, count in self._differences.items():
                 differences.add_metric([name], count)
             yield differences
+            behind = GaugeMetricFamily(
+                "billing_schedule_late_seconds",
+                "How long after it was due a schedule's newest period was taken.",
+                labels=["name"],
+            )
+            for name, seconds in self._late.items():
+                behind.add_metric([name], seconds)
+            yield behind
 
 
 class Exposition:

@@ -60,9 +60,10 @@ async def list_credits(at: AtDesk, query: Annotated[models.CreditListing, Query(
     """Credits, newest first."""
     now = times(at).now()
     whose = None if query.partner is None and query.user is None else words.owner(query.partner, query.user)
+    kind = plain("kind", query.kind)
     async with at.engine.connect() as conn:
         found = await rows.listing(
-            conn, now=now, limit=query.limit, owner=whose, kind=query.kind, all_=query.all, after=query.after
+            conn, now=now, limit=query.limit, owner=whose, kind=kind, all_=query.all, after=query.after
         )
     last = found[-1].id if len(found) == query.limit else None
     shown = [models.CreditRow.model_validate(words.credit_json(one, now)) for one in found]

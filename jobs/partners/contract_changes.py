@@ -196,6 +196,9 @@ async def change(
     settled = await _settled(tx, prefix)
     if not found.unread & _PLACED:
         wrong += _free(settled, "valid_from", contract.valid_from, contract.timezone)
+        if contract.valid_from < whole.contract_start_date:
+            begins = whole.contract_start_date
+            wrong.append(f"valid_from: the contract begins only on {begins}: choose that day or a later one")
         if contract.contract_end_date is not None and contract.valid_from > contract.contract_end_date:
             ends = contract.contract_end_date
             wrong.append(f"valid_from: the contract ends before, on {ends}: correct one of the two")

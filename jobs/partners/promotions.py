@@ -24,6 +24,7 @@ from worker.errors import Refused
 _CODE = re.compile(r"[A-Z0-9][A-Z0-9_-]{2,39}")
 LONGEST_MONTHS = 120
 LONGEST_DAYS = 3660
+MOST_REDEMPTIONS = 10**9
 PLACES = 4
 """Decimal places of a percentage that its column keeps."""
 
@@ -72,8 +73,8 @@ def problems(new: NewPromoCode, now: datetime) -> list[str]:
         found.append(f"months: of a percentage, from 1 to {LONGEST_MONTHS}; leave it out for ever")
     if new.credit_days is not None and (new.amount_cents is None or not 1 <= new.credit_days <= LONGEST_DAYS):
         found.append(f"credit days: of an amount, from 1 to {LONGEST_DAYS}; leave them out for a credit without end")
-    if new.max_redemptions is not None and new.max_redemptions < 1:
-        found.append("max: at least 1; leave it out for no limit")
+    if new.max_redemptions is not None and not 1 <= new.max_redemptions <= MOST_REDEMPTIONS:
+        found.append(f"max: from 1 to {MOST_REDEMPTIONS}; leave it out for no limit")
     if new.expires_at is not None and new.expires_at <= now:
         found.append(f"expires: {new.expires_at:%Y-%m-%d} is past: nobody could redeem it")
     return found

@@ -64,6 +64,20 @@ async def test_the_queues_are_counted_at_scrape_time(client: Client, rows: Rows)
     assert found["billing_database_up", None] == 1
 
 
+async def test_schedules_tell_how_late_they_were_taken(client: Client, rows: Rows) -> None:
+    due = datetime(2026, 3, 1, 6, tzinfo=UTC)
+    for name, period, after in (("reconcile", due, 0), ("reconcile", due + timedelta(1), 90), ("verify", due, 0)):
+        await rows.execute(
+            "INSERT INTO schedule_runs (name, period, created_at) VALUES ($1, $2, $3)",
+            name,
+            period,
+            period + timedelta(seconds=after),
+        )
+    text = (await client.get("/metrics")).body.decode()
+    assert 'billing_schedule_late_seconds{name="reconcile"} 90.0' in text
+    assert 'billing_schedule_late_seconds{name="verify"} 0.0' in text
+
+
 async def test_a_storm_of_scrapes_is_one_query(client: Client, rows: Rows) -> None:
     await client.get("/metrics")
     await rows.execute("DROP TABLE queue")  # a second query would find it gone

@@ -153,6 +153,8 @@ async def test_a_version_is_put_right_while_nothing_follows_from_it(do: Do, engi
     await add(do)
     moved = await correct(do, contract_start_date="2026-02-01", per_1000_requests_cents=300)
     assert (moved.contract.valid_from, moved.contract.contract_start_date) == (date(2026, 2, 1), date(2026, 2, 1))
+    with pytest.raises(Refused, match="valid_from: the contract begins only on 2026-02-01"):
+        await change(do, "2026-01-31", per_1000_requests_cents=200)
     await change(do, "2026-12-01", per_1000_requests_cents=200)
     with pytest.raises(Refused, match="another version holds from 2026-12-01"):
         await correct(do, 1, valid_from="2026-12-01")

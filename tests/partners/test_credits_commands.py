@@ -87,6 +87,8 @@ async def test_a_credit_is_granted_listed_shown_and_voided(billing: Billing, fir
     assert [one["state"] for one in await told(billing, "credits", "list", "--all")] == ["void", "used"]
     assert (await billing("credits", "show", "99")).exit_code == 1
     assert (await billing("credits", "grant", *GRANT[4:], "--why", "x")).exit_code == 2, "whose?"
+    late = await billing(*GRANT, "--why", "x", "--expires", "9999-12-31")
+    assert (late.exit_code, "--expires: lies outside of the years 2000 to 2200" in late.output) == (2, True)
 
 
 async def test_codes(billing: Billing, firm: Firm) -> None:
@@ -95,6 +97,8 @@ async def test_codes(billing: Billing, firm: Firm) -> None:
     assert (made["code"], made["gives"]) == ("WELCOME", "20 % off for 3 months")
     assert (await billing("credits", "promo", "add", "x", "--percent", "abc")).exit_code == 2
     assert (await billing("credits", "promo", "add", "xyz")).exit_code == 1
+    many = await billing("credits", "promo", "add", "xyz", "--percent", "5", "--max", "99999999999999999999")
+    assert (many.exit_code, "max: from 1 to 1000000000" in many.output) == (1, True)
     done = await billing("credits", "promo", "redeem", "WELCOME", "--partner", "hopper")
     assert done.stdout == "hopper has 20 % off for 3 months\n"
     again = await billing("credits", "promo", "redeem", "WELCOME", "--partner", "hopper")
@@ -151,6 +155,14 @@ async def test_the_api_does_the_same(admin: Door, firm: Firm) -> None:
     made = await post("credits", partner="hopper", currency="gbp", amount_cents=1_000)
     await post("credits", 409, partner="nobody", currency="gbp", amount_cents=1_000)
     await post("credits", 422, partner="hopper", currency="gbp", amount_cents=10, expires_at="2099-01-01T00:00:00")
+    await post("credits", 422, partner="hop\x00per", currency="gbp", amount_cents=10)
+    await post(
+        "credits", 422, partner="hopper", currency="gbp", amount_cents=10, expires_at="9999-12-31T23:59:59-23:00"
+    )
+    await post("promo-codes", 422, code="ten", percent="10", expires_at="9999-12-31T23:59:59-23:00")
+    await post("promo-codes", 409, code="ten", percent="10", max_redemptions=10**19)
+    for no_text in ("partner=%00", "kind=%00"):
+        assert (await admin.get(f"/admin/credits?{no_text}", headers=HEAD)).status_code == 422
     listed = (await admin.get("/admin/credits?partner=hopper", headers=HEAD)).json()
     assert [one["id"] for one in listed["credits"]] == [made["id"]]
     assert (await admin.get(f"/admin/credits/{made['id']}", headers=HEAD)).json()["applications"] == []

@@ -129,7 +129,7 @@ async def test_what_cannot_be_redeemed_is_told(firm: Firm) -> None:
         ({"percent": Decimal(5), "months": 0}, "months: of a percentage"),
         ({"amount_cents": 5, "currency": "eur", "months": 2}, "months: of a percentage"),
         ({"percent": Decimal(5), "credit_days": 2}, "credit days: of an amount"),
-        ({"percent": Decimal(5), "max_redemptions": 0}, "max: at least 1"),
+        ({"percent": Decimal(5), "max_redemptions": 0}, "max: from 1 to"),
         ({"percent": Decimal(5), "expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, "is past"),
         ({"percent": Decimal(5), "code": "a b"}, "code: 'a b'"),
     ],

@@ -86,6 +86,8 @@ async def test_the_house_reads_all_of_it(books: Books, door: httpx.AsyncClient) 
         ("/usage/api-partner/nw_live?period=2026-14", 422, None),
         ("/usage/overage/quote", 422, [{"field": "user_id", "msg": "name either user_id or api_key_prefix"}]),
         ("/usage/overage/quote?user_id=1&api_key_prefix=x", 422, None),
+        ("/usage/api-partner/%00", 422, [{"field": "api_key_prefix", "msg": "'\\x00' is no key prefix"}]),
+        ("/usage/overage/quote?api_key_prefix=%00", 422, None),
     ],
 )
 async def test_what_cannot_be_answered_says_why(
@@ -97,7 +99,7 @@ async def test_what_cannot_be_answered_says_why(
     told: Any = answer.json()["detail"]
     assert detail is None or told == detail
     if status == 422:
-        assert told[0]["field"] in {"user_id", "period"}
+        assert told[0]["field"] in {"user_id", "period", "api_key_prefix"}
 
 
 async def test_the_door_documents_what_it_answers(door: httpx.AsyncClient) -> None:

@@ -43,3 +43,10 @@ def test_a_mode_that_is_set_wins_over_the_key(monkeypatch: pytest.MonkeyPatch) -
 def test_several_signing_secrets_may_be_given_while_one_is_rolled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", "whsec_new, whsec_old")
     assert load_settings().webhook_secrets == (b"whsec_new", b"whsec_old")
+
+
+@pytest.mark.parametrize("port", ["abc", "99999"])
+def test_a_port_is_a_number(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://billing@db.internal:{port}/billing")
+    with pytest.raises(ConfigurationError, match="DATABASE_URL: names a port that is no number up to 65535"):
+        load_settings()
