@@ -281,7 +281,8 @@ async def listed(conn: AsyncConnection, *, status: str | None, limit: int) -> li
     found = await conn.execute(
         text(
             """
-            SELECT u.id, u.user_id, c.email, u.input ->> 'name' AS period, u.period_start, u.timezone, u.status,
+            SELECT u.id, u.user_id, c.email, coalesce(c.company, c.name) AS customer, u.input ->> 'name' AS period,
+                   u.period_start, u.period_end, u.timezone, u.status,
                    u.currency, u.total_cents, u.reasons, i.invoice_number, u.updated_at
             FROM usage_invoices u JOIN users c ON c.id = u.user_id LEFT JOIN invoices i ON i.id = u.invoice_id
             WHERE u.kind = 'overage' AND (CAST(:status AS text) IS NULL OR u.status = :status)

@@ -240,6 +240,12 @@ async def closed_before(
     return [UsageRow(**row) for row in found.mappings()][::-1]
 
 
+async def parked(conn: AsyncConnection) -> dict[str, int]:
+    """How many periods wait for an operator, by kind: `partner`, `overage`."""
+    found = await conn.execute(text("SELECT kind, count(*) FROM usage_invoices WHERE status = 'parked' GROUP BY 1"))
+    return {row[0]: row[1] for row in found}
+
+
 async def standing(conn: AsyncConnection, owner: Owner) -> list[UsageRow]:
     """All periods of a partner or a customer that are issued or empty, oldest first."""
     whose, values = _owned(owner)

@@ -16,6 +16,7 @@ from jobs.invoices.sellers import Sellers, sellers_from
 from jobs.partners import contract_words as words
 from jobs.partners.contract_versions import disagreements, holding, newest, next_period
 from jobs.partners.contracts import Contract, read, unused, written
+from jobs.partners.seen import mark_of
 from jobs.rules.billing_periods import local_day
 from jobs.rules.months import month_of
 from worker.errors import Refused
@@ -135,7 +136,8 @@ async def story(conn: AsyncConnection, prefix: str, now: datetime, *, sellers: S
     month = month_of(now, seen.zone)
     sums = await usage.totals(conn, usage.Owner(api_key_prefix=prefix), month.start, month.end)
     periods = [
-        one | {"period": _period(one), "period_from": _days(one)[0], "period_to": _days(one)[1]}
+        one
+        | {"period": _period(one), "period_from": days_of(one)[0], "period_to": days_of(one)[1], "seen": mark_of(one)}
         for one in await looks.usage_invoices(conn, prefix)
     ]
     used = [
@@ -171,7 +173,7 @@ def _version(seen: Seen, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _days(period: Mapping[str, Any]) -> tuple[date, date]:
+def days_of(period: Mapping[str, Any]) -> tuple[date, date]:
     """The first and the last day of a period, by its own calendar."""
     moment = timedelta(microseconds=1)
     zone = period["timezone"]
@@ -179,7 +181,7 @@ def _days(period: Mapping[str, Any]) -> tuple[date, date]:
 
 
 def _period(period: Mapping[str, Any]) -> str:
-    first, last = _days(period)
+    first, last = days_of(period)
     return (
         f"{first:%Y-%m}" if (first.year, first.month) == (last.year, last.month) else f"{first:%Y-%m} to {last:%Y-%m}"
     )

@@ -33,7 +33,8 @@ PAID = Question(
             ) AS m ON m.invoice_id = i.id
             WHERE i.kind IS NULL AND i.deleted_at IS NULL AND i.status IS NOT NULL
               AND i.updated_at < :settled AND (m.changed_at < :settled) IS NOT FALSE
-              AND CASE WHEN coalesce(m.came, 0) > i.amount_paid_cents
+              AND CASE WHEN i.amount_overpaid_cents < 0 THEN true
+                       WHEN coalesce(m.came, 0) > i.amount_paid_cents
                            THEN m.came > i.amount_paid_cents + coalesce(i.amount_overpaid_cents, 0)
                        WHEN coalesce(m.came, 0) = i.amount_paid_cents OR i.paid_out_of_band THEN false
                        WHEN m.payments IS NULL
@@ -86,6 +87,7 @@ SETTLED = Question(
             WHEN coalesce(h.came, 0) + coalesce(t.came, 0)
                  <> o.amount_paid_cents + coalesce(o.amount_overpaid_cents, 0)
                 THEN 'what came for it is not what it says was paid'
+            WHEN o.amount_overpaid_cents < 0 THEN 'less than nothing was paid beyond it'
             WHEN o.status = 'void' THEN NULL
             WHEN o.amount_paid_cents + coalesce(o.pre_payment_credit_cents, 0) + o.amount_remaining_cents
                  <> o.amount_due_cents THEN 'paid, credited and remaining are not what was due'
@@ -177,13 +179,15 @@ async def numbers(conn: AsyncConnection, span: Span) -> Found:
 INVARIANTS = (
     Invariant(
         name="invoices-paid-by-payments",
-        holds="The payments of an invoice of Stripe's that succeeded come to what Stripe says was paid of it.",
+        holds="The payments of an invoice of Stripe's that succeeded come to what Stripe says was paid of it; an"
+        " overpayment is never negative.",
         mend="`billing reconcile --repair` fetches the invoice and its payments; retry its dead events first",
         check=PAID,
     ),
     Invariant(
         name="own-invoices-settled",
-        holds="What came for an invoice of ours is what it says was paid; that, credits and the rest are what is due.",
+        holds="What came for an invoice of ours is what it says was paid; that, credits and the rest are what is due;"
+        " an overpayment is never negative.",
         mend="compare `billing invoices show NUMBER` with the bank; a payment that is missing: `billing invoices paid`",
         check=SETTLED,
     ),

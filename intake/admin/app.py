@@ -22,6 +22,7 @@ from intake.admin import (
     dunning,
     invoices,
     letters,
+    parked,
     partners,
     partners_invoices,
     reconciliation,
@@ -66,6 +67,7 @@ for _part in (
     tokens.api,
     partners_invoices.pages,  # so do its pages
     partners.pages,
+    parked.pages,
     verify.api,
     reconciliation.api,
     reconciliation.pages,

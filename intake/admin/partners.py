@@ -22,6 +22,7 @@ from intake.admin.dashboard import PAGE, OwnForm, SignedIn
 from intake.admin.desk import AtDesk, Desk
 from intake.admin.dunning import times
 from intake.admin.models import Reasoned
+from intake.admin.parked import waiting_now
 from intake.dunning import hand
 from intake.partners import known_sellers, listing, story
 from jobs.invoices.sellers import Sellers
@@ -243,7 +244,9 @@ async def partners_page(
     """Contracts by prefix."""
     rows = await _partners(at, sellers, models.PartnerListing(limit=PAGE, after=after))
     more = rows[-1]["api_key_prefix"] if len(rows) == PAGE else None
-    return dashboard.page("partners.html", session=who, partners=rows, more=more, now=times(at).now())
+    waiting, subscribers = await waiting_now(at)
+    return dashboard.page("partners.html", session=who, partners=rows, more=more, now=times(at).now(),
+                          waiting=waiting, subscribers=subscribers)  # fmt: skip
 
 
 @pages.get("/partners/{prefix}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, TypeVar
 from urllib.parse import quote
 
@@ -50,7 +51,7 @@ def settings_of(request: Request) -> Settings:
 WithSettings = Annotated[Settings, Depends(settings_of)]
 
 
-async def _acted(at: Desk, work: Callable[[Tx], Awaitable[T]], *, dry_run: bool) -> T:
+async def acted(at: Desk, work: Callable[[Tx], Awaitable[T]], *, dry_run: bool) -> T:
     """Do `work`, commit (or undo a dry run), ring. What is refused is answered 409, with why."""
     try:
         async with hand(at.engine, times(at), dry_run=dry_run) as tx:
@@ -80,7 +81,7 @@ async def list_parked(
     at: AtDesk, partner: Annotated[str | None, Query(max_length=64, description="Only of this prefix.")] = None
 ) -> models.ParkedPage:
     """Periods that wait for somebody, and why; and usage that came after the last invoice of an ended contract."""
-    found = await _acted(at, lambda tx: waiting(tx, plain("partner", partner)), dry_run=True)
+    found = await acted(at, lambda tx: waiting(tx, plain("partner", partner)), dry_run=True)
     return models.ParkedPage(periods=[models.Parked.model_validate(row) for row in found])
 
 
@@ -94,7 +95,7 @@ async def preview_invoice(
         found = await preview(tx, await _prefix(tx, prefix), period, sellers_from(settings))
         return models.PartnerPreview.model_validate(preview_json(found))
 
-    return await _acted(at, work, dry_run=True)
+    return await acted(at, work, dry_run=True)
 
 
 Act = Callable[[Tx, str, str, Settings, Actor], Awaitable[Done]]
@@ -116,7 +117,7 @@ class _Hand:
             done = await act(tx, await _prefix(tx, self.prefix), asked.period, self.settings, by)
             return models.PeriodDone.model_validate(done_json(done, dry_run=asked.dry_run))
 
-        return await _acted(self.at, work, dry_run=asked.dry_run)
+        return await acted(self.at, work, dry_run=asked.dry_run)
 
 
 @api.post("/{prefix}/invoice", responses=REFUSED)
@@ -143,11 +144,20 @@ async def void_period(at: AtDesk, who: ByOperator, prefix: str, asked: models.On
     async def work(tx: Tx) -> tuple[str, str]:
         return await releasing.void(tx, await _prefix(tx, prefix), asked.period, by)
 
-    name, was = await _acted(at, work, dry_run=asked.dry_run)
+    name, was = await acted(at, work, dry_run=asked.dry_run)
     return models.PeriodVoid(partner=prefix, period=name, was=was, dry_run=asked.dry_run)
 
 
-def _asked(fields: dict[str, str]) -> models.OnPeriod:
+def shown(fields: dict[str, str]) -> str:
+    """The mark of what the page showed. Raises BadFilterError."""
+    found = fields.get("seen", "")
+    if not found:
+        raise BadFilterError("seen", "is missing: go back, reload the page, and look why it is parked")
+    return found
+
+
+def asked_for(fields: dict[str, str]) -> models.OnPeriod:
+    """What a form asks for, and why. Raises BadFilterError."""
     why = plain("why", fields.get("why", "").strip())
     if not why:
         raise BadFilterError("why", "is missing: say why, for the audit log")
@@ -162,8 +172,8 @@ def _asked(fields: dict[str, str]) -> models.OnPeriod:
 @pages.post("/partners/{prefix}/release")
 async def release_on_page(at: AtDesk, settings: WithSettings, who: SignedIn, prefix: str, fields: OwnForm) -> Response:
     """Issue a parked invoice after all; what cannot be one yet stays parked, and the page says why."""
-    by = f"{who.who} (dashboard)"
-    done = await _Hand(at, settings, by, prefix).settle(releasing.release, _asked(fields))
+    by, act = f"{who.who} (dashboard)", partial(releasing.release, shown=shown(fields))
+    done = await _Hand(at, settings, by, prefix).settle(act, asked_for(fields))
     said = f"{done.period}: {done.number or done.status}"
     if done.status == "parked":
         said = f"{done.period} is still parked: {'; '.join(one.why for one in done.concerns if one.stops)}"
@@ -175,12 +185,12 @@ async def release_on_page(at: AtDesk, settings: WithSettings, who: SignedIn, pre
 @pages.post("/partners/{prefix}/void")
 async def void_on_page(at: AtDesk, who: SignedIn, prefix: str, fields: OwnForm) -> Response:
     """Drop a period that is parked."""
-    asked = _asked(fields)
+    asked, seen = asked_for(fields), shown(fields)
     by = Actor(f"{who.who} (dashboard)", asked.why)
 
     async def work(tx: Tx) -> tuple[str, str]:
         name = await _prefix(tx, prefix)
-        return await releasing.void(tx, name, asked.period, by, only="parked")
+        return await releasing.void(tx, name, asked.period, by, only="parked", shown=seen)
 
-    name, _ = await _acted(at, work, dry_run=False)
+    name, _ = await acted(at, work, dry_run=False)
     return see(f"/partners/{quote(prefix, safe='')}", f"{name} is void: `billing partners invoice` does it anew")

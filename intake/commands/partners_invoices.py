@@ -11,11 +11,13 @@ from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db.usage_invoices import UsageRow
 from intake.commands import invoices_files as files
 from intake.commands import render
 from intake.commands.connect import NO, actor, ask, fail, reasoned, ring
 from intake.commands.invoices_pages import document_page
 from intake.commands.options import AsJson, DryRun, Reason, Who, Why, Yes
+from intake.commands.parked_pages import waits_page
 from intake.dunning import Times, hand, money
 from intake.partner_invoices import BUSY, LOCKED, done_json, preview_json, unnumbered, waiting
 from jobs.invoices.document import Document, Stamp
@@ -215,14 +217,27 @@ def release(
     Example: billing partners release nw_live --period 2026-10 --why 'the usage is real'
     """
     by = reasoned(who, why, f"billing partners release {prefix} --period {period} --why 'the usage is real'")
+    shown = _look(prefix, period) if not dry_run and not yes and render.is_person() else None
     if not dry_run and not render.confirmed(f"issue {period} of {prefix}?", yes=yes):
         fail("nothing was changed", NO)
     _act(
         prefix,
-        lambda tx, settings: releasing.release(tx, prefix, period, settings, by),
+        lambda tx, settings: releasing.release(tx, prefix, period, settings, by, shown=shown),
         dry_run=dry_run,
         as_json=as_json,
     )
+
+
+def _look(prefix: str, period: str) -> str:
+    """Tell who is asked why the period is parked, and over how much. Returns the mark of what was shown."""
+    times = _times()
+
+    async def work(engine: AsyncEngine, _: datetime) -> UsageRow:
+        async with hand(engine, times, dry_run=True) as tx:
+            row, _name = await releasing.parked(tx, prefix, period)
+        return row
+
+    return waits_page(_asked(work))
 
 
 def void(

@@ -16,6 +16,7 @@ from intake.commands import render
 from intake.commands.connect import NO, actor, ask, fail, reasoned, ring
 from intake.commands.invoices_pages import document_page
 from intake.commands.options import AsJson, DryRun, Limit, Reason, Who, Why, Yes
+from intake.commands.parked_pages import waits_page
 from intake.dunning import Times, hand, money
 from jobs.rules.billing_periods import Period as Month
 from jobs.rules.billing_periods import local_day
@@ -132,9 +133,12 @@ def preview(
     _page(prepared, last, whole=True)
 
 
-def _settle(user: int, period: str, by: Actor, *, release: bool, dry_run: bool, as_json: bool) -> None:
+def _settle(
+    user: int, period: str, by: Actor, *, release: bool, dry_run: bool, as_json: bool, shown: str | None = None
+) -> None:
     done: Settled = _do(
-        lambda tx: releasing.invoice(tx, user, period, load_settings(), by, release=release), dry_run=dry_run
+        lambda tx: releasing.invoice(tx, user, period, load_settings(), by, release=release, shown=shown),
+        dry_run=dry_run,
     )
     number = done.issued.number if done.issued is not None and not dry_run else None
     if as_json:
@@ -173,9 +177,12 @@ def release(
     Example: billing usage overage release 17 --period 2026-10 --why 'the usage is real'
     """
     by = reasoned(who, why, f"billing usage overage release {user} --period {period} --why 'the usage is real'")
+    shown = None
+    if not dry_run and not yes and render.is_person():
+        shown = waits_page(_do(lambda tx: releasing.parked(tx, user, period, load_settings()), dry_run=True))
     if not dry_run and not render.confirmed(f"issue {period} of customer {user}?", yes=yes):
         fail("nothing was changed", NO)
-    _settle(user, period, by, release=True, dry_run=dry_run, as_json=as_json)
+    _settle(user, period, by, release=True, dry_run=dry_run, as_json=as_json, shown=shown)
 
 
 @app.command()

@@ -2,82 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
 from db.money import Money
-
-Currency = Annotated[str, Meta(pattern="^[a-z]{3}$")]
-Instant = Annotated[datetime, Meta(tz=True)]
-Link = Annotated[str, Meta(pattern=r"^https?://[^\s<>\"]+$")]
-Count = Annotated[int, Meta(ge=0)]
-Ordinal = Annotated[int, Meta(ge=1)]
-
-
-class _Data(msgspec.Struct, frozen=True, kw_only=True):
-    """JSON in a row; what a newer version added is passed over by an older one."""
-
-
-class Amount(msgspec.Struct, frozen=True):
-    """Minor units of a currency, as Stripe writes both."""
-
-    amount: int
-    currency: Currency
-
-    @classmethod
-    def of(cls, money: Money) -> "Amount":
-        """`money`, as data."""
-        return cls(money.minor, money.currency)
-
-
-class UnitPrice(_Data, frozen=True, kw_only=True):
-    """What `per` units cost, in minor units, which may be parts of one: Stripe's `unit_amount_decimal`."""
-
-    amount: Decimal
-    currency: Currency
-    per: Ordinal = 1
-
-
-class Method(_Data, frozen=True, kw_only=True):
-    """How was paid: Stripe's code of the card's brand (`visa`) or of the method (`sepa_debit`)."""
-
-    brand: str
-    last4: str | None = None
-
-
-class Line(_Data, frozen=True, kw_only=True):
-    """A line of an invoice; `amount` is negative for a credit."""
-
-    description: str
-    amount: Amount
-
-
-class Span(_Data, frozen=True, kw_only=True):
-    """A period of instants; `last` is where the next one begins."""
-
-    first: Instant
-    last: Instant
-
-
-class Days(_Data, frozen=True, kw_only=True):
-    """A period of days, from the first to the last of them."""
-
-    first: date
-    last: date
-
-    @classmethod
-    def of(cls, start: datetime, end: datetime, timezone: str) -> "Days":
-        """The days of `[start, end)` in the IANA zone `timezone`."""
-        zone = ZoneInfo(timezone)
-        last = (end - timedelta(microseconds=1)).astimezone(zone)
-        return cls(first=start.astimezone(zone).date(), last=last.date())
+from jobs.mail.facts import Amount, Count, Data, Days, Instant, Line, Link, Method, Ordinal, Span, UnitPrice
 
 
 class Action(StrEnum):
@@ -97,7 +30,7 @@ class Audience(StrEnum):
     OPERATOR = "operator"
 
 
-class _ToSomeone(_Data, frozen=True, kw_only=True):
+class _ToSomeone(Data, frozen=True, kw_only=True):
     name: str | None = None
 
 
@@ -109,7 +42,7 @@ class _OfInvoice(_ToSomeone, frozen=True, kw_only=True):
     link: Link | None = None
 
 
-class Account(_Data, frozen=True, kw_only=True):
+class Account(Data, frozen=True, kw_only=True):
     """Where money can be sent to; `number`, for accounts without an IBAN, holds number and routing in words."""
 
     holder: str
@@ -132,7 +65,7 @@ class Receipt(_OfInvoice, frozen=True, kw_only=True):
     paid_at: Instant
     method: Method | None = None
     period: Span | None = None
-    lines: list[Line] = []
+    lines: list[Line] = msgspec.field(default_factory=list[Line])
     subtotal: Amount | None = None
     discount: Amount | None = None
     tax: Amount | None = None
@@ -239,7 +172,7 @@ class Refund(_ToSomeone, frozen=True, kw_only=True):
     link: Link | None = None
 
 
-class DisputeNotice(_Data, frozen=True, kw_only=True):
+class DisputeNotice(Data, frozen=True, kw_only=True):
     """To operators. `reason` is Stripe's; links lead to Stripe's dashboard; `name` is the customer's."""
 
     amount: Amount
@@ -262,7 +195,7 @@ class PartnerInvoice(_OfInvoice, frozen=True, kw_only=True):
 
     period: Days | None = None
     due_on: date
-    lines: list[Line] = []
+    lines: list[Line] = msgspec.field(default_factory=list[Line])
     tax: Amount | None = None
     attached: bool = False
 
@@ -318,7 +251,7 @@ class Usage100(_Usage, frozen=True, kw_only=True):
     """All of the allowance is used."""
 
 
-class InvoiceParked(_Data, frozen=True, kw_only=True):
+class InvoiceParked(Data, frozen=True, kw_only=True):
     """To operators: an invoice for usage waits for one of them, for `reasons`; `month` is the first of its period.
 
     `partner` is a prefix of API keys, or `user:17` for what a subscriber used beyond the plan. `charge` are commands
@@ -346,7 +279,7 @@ class InvoiceParked(_Data, frozen=True, kw_only=True):
         return "billing partners" if self.customer is None else "billing usage overage"
 
 
-class Totals(_Data, frozen=True, kw_only=True):
+class Totals(Data, frozen=True, kw_only=True):
     """A currency's sum, in our books and at Stripe."""
 
     here: Amount
@@ -359,7 +292,7 @@ class Totals(_Data, frozen=True, kw_only=True):
         return Amount.of(here - there)
 
 
-class Difference(_Data, frozen=True, kw_only=True):
+class Difference(Data, frozen=True, kw_only=True):
     """How many differences of one class were found, and how many of them were mended."""
 
     name: str
@@ -367,7 +300,7 @@ class Difference(_Data, frozen=True, kw_only=True):
     repaired: Count = 0
 
 
-class ReconciliationReport(_Data, frozen=True, kw_only=True):
+class ReconciliationReport(Data, frozen=True, kw_only=True):
     """To operators: our books against Stripe's, from `since` until `until`.
 
     `notes` are what is wrong beside the differences; `settled`: nothing of these remains to be done.
@@ -383,7 +316,7 @@ class ReconciliationReport(_Data, frozen=True, kw_only=True):
     run: Ordinal | None = None
     mode: Literal["live", "test"] | None = None
     account: str | None = None
-    notes: list[str] = []
+    notes: list[str] = msgspec.field(default_factory=list[str])
     settled: bool = True
     link: Link | None = None
 
@@ -398,7 +331,22 @@ class ReconciliationReport(_Data, frozen=True, kw_only=True):
         return self.found - sum(one.repaired for one in self.differences)
 
 
-class BooksAlarm(_Data, frozen=True, kw_only=True):
+class OverageCredited(Data, frozen=True, kw_only=True):
+    """To operators: a subscriber (our id) got a credit, because a closed `month` comes to less than was charged.
+
+    `credit` is its id; `reason` tells both sums.
+    """
+
+    customer: Ordinal
+    company: str | None = None
+    month: str
+    amount: Amount
+    credit: Ordinal
+    reason: str
+    link: Link | None = None
+
+
+class BooksAlarm(Data, frozen=True, kw_only=True):
     """To operators: the books could not be compared with Stripe, or break invariants of their own, for `reasons`.
 
     `command` shows more; `account` is a connected one.
@@ -411,7 +359,7 @@ class BooksAlarm(_Data, frozen=True, kw_only=True):
     link: Link | None = None
 
 
-Context = _Data
+Context = Data
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,6 +389,7 @@ LETTERS: Mapping[str, Letter] = MappingProxyType(
         "usage_80": Letter(Usage80, Audience.PARTNER),
         "usage_100": Letter(Usage100, Audience.PARTNER),
         "invoice_parked": Letter(InvoiceParked, Audience.OPERATOR),
+        "overage_credited": Letter(OverageCredited, Audience.OPERATOR),
         "reconciliation_report": Letter(ReconciliationReport, Audience.OPERATOR),
         "books_alarm": Letter(BooksAlarm, Audience.OPERATOR),
     }

@@ -340,6 +340,18 @@ SAMPLES: Mapping[str, tuple[Context, ...]] = MappingProxyType(
                 link=PAGE,
             ),
         ),
+        "overage_credited": (
+            c.OverageCredited(
+                customer=17,
+                company="Ada GmbH",
+                month="2026-02",
+                amount=Amount(1_190, "eur"),
+                credit=42,
+                reason="2026-02 comes to 0.00 EUR by the plan that became known late, and 10.00 EUR was charged"
+                " (before discounts and taxes)",
+                link=PAGE,
+            ),
+        ),
         "reconciliation_report": (
             _books(
                 c.Difference(name="missing_here", count=3, repaired=1),

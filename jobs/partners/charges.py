@@ -46,17 +46,19 @@ class Charges:
         """`noted` is what credit notes took back, by invoice (minor units)."""
         self._rows = [(row, read(cast("Mapping[str, Any]", row.input))) for row in rows]
         self._room = {row.id: (row.total_cents or 0) - noted.get(row.invoice_id or 0, 0) for row in rows}
-        for _, frozen in self._rows:
-            for one in frozen.adjustments:
-                for taken in one.took:
-                    self._spend(taken)
+        adjusted = [(row, frozen, one) for row, frozen in self._rows for one in frozen.adjustments]
+        self._adjusted = sorted(adjusted, key=lambda each: each[2].turn)
+        """As they were made; those of before turns were written down come first, by period."""
+        for _, _, one in self._adjusted:
+            for taken in one.took:
+                self._spend(taken)
 
     def _spend(self, taken: Taken) -> None:
         self._room[taken.usage_invoice] = self._room.get(taken.usage_invoice, 0) - taken.gross
 
     def newest(self, closed: int) -> Adjustment | None:
-        """How the period of row `closed` was set right last."""
-        found = [one for _, frozen in self._rows for one in frozen.adjustments if one.usage_invoice == closed]
+        """How the period of row `closed` was set right last: by when that was, not by which period did it."""
+        found = [one for _, _, one in self._adjusted if one.usage_invoice == closed]
         return found[-1] if found else None
 
     def give_back(self, closed: int, net: int) -> tuple[tuple[Taken, ...], int]:
@@ -85,11 +87,11 @@ class Charges:
         for row, frozen in self._rows:
             if row.id == closed:
                 found[row.id] = _Charge(row.id, rated(frozen).subtotal, factor(frozen))
-            for one in frozen.adjustments:
-                if one.usage_invoice == closed:
-                    back += one.took
-                    if one.amount > 0:
-                        found[row.id] = _Charge(row.id, one.amount, factor(frozen))
+        for row, frozen, one in self._adjusted:
+            if one.usage_invoice == closed:
+                back += one.took
+                if one.amount > 0:
+                    found[row.id] = _Charge(row.id, one.amount, factor(frozen))
         for taken in back:
             if taken.usage_invoice in found:
                 found[taken.usage_invoice].net -= taken.net

@@ -79,6 +79,9 @@ class Adjustment(Struct, frozen=True, kw_only=True):
     credit_id: int | None = None
     replanned: bool = False
     """Whether `parts` are those of plans that became known after it was invoiced; a contract's never change so."""
+    turn: int = 0
+    """The how manieth time the period was set right: an older one that was parked may do so after a younger one. 0:
+    before this was written down."""
 
     @property
     def amount(self) -> int:

@@ -1,6 +1,7 @@
 """A partner's closed month becomes an invoice: looked up, frozen, reckoned, looked over, and issued, all at once."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -191,9 +192,11 @@ class Settled:
     issued: Issued | None = None
 
 
-async def settle(tx: Tx, row: UsageRow, prepared: Prepared, sellers: Sellers, *, live: bool, released: bool) -> Settled:
-    """Issue what was prepared; park it when something is odd about it that nobody has `released`."""
-    stops = [one for one in prepared.stops if one.final or not released]
+async def settle(
+    tx: Tx, row: UsageRow, prepared: Prepared, sellers: Sellers, *, live: bool, released: AbstractSet[str]
+) -> Settled:
+    """Issue what was prepared; park it when something is odd about it: a guard that nobody has `released`."""
+    stops = [one for one in prepared.stops if one.final or one.guard not in released]
     if stops or prepared.frozen is None:
         await _record(tx, row, prepared, "parked")
         await _tell(tx, row, prepared, stops)
@@ -297,5 +300,5 @@ async def invoice_partner(d: Deps, prefix: str, period: datetime) -> None:
         row = await usage_invoices.of_period(tx.conn, prefix, period, lock=True)
         if row is not None and row.status == "pending":
             prepared = await look_at(tx, row, sellers)
-            await settle(tx, row, prepared, sellers, live=issuing.livemode(d.settings), released=False)
+            await settle(tx, row, prepared, sellers, live=issuing.livemode(d.settings), released=frozenset())
         await stage_next(tx, prefix)

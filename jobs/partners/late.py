@@ -64,20 +64,20 @@ async def find(tx: Tx, owner: Owner, frozen: Frozen, *, lock: bool, again: Again
     stand: Charges | None = None
     for row in rows:
         closed = read(cast("Mapping[str, Any]", row.input))
+        newest: Adjustment | None = None
         if again is not None:
             stand = stand or await charges(tx, owner)
-        newest = stand.newest(row.id) if stand is not None and again is not None else None
+            newest = stand.newest(row.id)
         one = await _changed(tx, owner, row, closed, newest=newest, again=again)
         if one is None:
             continue
         if closed.currency != frozen.currency:
-            notes.append(
-                f"usage of {closed.name} came late, and was in {closed.currency.upper()}: it cannot stand on an invoice"
-                f" in {frozen.currency.upper()}; invoice it by hand (`billing invoices issue`)"
-            )
+            notes += _foreign(one, closed.currency, frozen.currency)
             continue
+        stand = stand or await charges(tx, owner)
+        before = stand.newest(row.id)
+        one = msgspec.structs.replace(one, turn=before.turn + 1 if before is not None else 1)
         if one.amount < 0:
-            stand = stand or await charges(tx, owner)
             one, kept = _credited(one, stand)
             if kept:
                 notes.append(_kept(one, kept, closed.currency))
@@ -104,11 +104,27 @@ async def _changed(
     return replanned if replanned.now < comes_to else found
 
 
+def _foreign(one: Adjustment, currency: str, other: str) -> list[str]:
+    """What cannot be settled with an invoice in another currency; nothing where it comes to the same amount."""
+    late = (
+        f"usage of {one.name} came late, and was in {currency.upper()}: it cannot stand on an invoice in"
+        f" {other.upper()}; invoice it by hand (`billing invoices issue`)"
+    )
+    less = (
+        f"{one.name} comes to {plain_money(-one.amount, currency)} less (before discounts and taxes) {_by_what(one)}:"
+        f" an invoice in {other.upper()} cannot give it back; write a credit note (`billing invoices credit-note`)"
+    )
+    return [late] if one.amount > 0 else [less] if one.amount else []
+
+
+def _by_what(one: Adjustment) -> str:
+    return "by the plan that became known late" if one.replanned else "with the usage that came late"
+
+
 def _kept(one: Adjustment, kept: int, currency: str) -> str:
     given = one.credit or 0
-    what = "by the plan that became known late" if one.replanned else "with the usage that came late"
     return (
-        f"{one.name} comes to {plain_money(given + kept, currency)} less {what};"
+        f"{one.name} comes to {plain_money(given + kept, currency)} less {_by_what(one)};"
         f" {plain_money(given, currency)} of it is credited: the rest was given back before (credit notes, credits)"
     )
 
@@ -157,7 +173,7 @@ def brought(adjustments: Sequence[Adjustment], like: Frozen, now: Any) -> list[C
             currency=like.currency,
             amount_cents=each.credit,
             remaining_cents=each.credit,
-            reason=_reason(each, like.currency),
+            reason=reason_of(each, like.currency),
             expires_at=None,
             promo_code_id=None,
             created_at=now,
@@ -169,7 +185,8 @@ def brought(adjustments: Sequence[Adjustment], like: Frozen, now: Any) -> list[C
     ]
 
 
-def _reason(one: Adjustment, currency: str) -> str:
+def reason_of(one: Adjustment, currency: str) -> str:
+    """Why a closed period's credit is given: what it comes to, and what was charged."""
     now, before = plain_money(one.now, currency), plain_money(one.charged, currency)
     what = "by the plan that became known late" if one.replanned else "with the usage that was reported late"
     return f"{one.name} comes to {now} {what}, and {before} was charged"
@@ -191,7 +208,7 @@ async def settle(tx: Tx, frozen: Frozen) -> tuple[Frozen, dict[int, int]]:
                 kind="refund",
                 currency=frozen.currency,
                 amount_cents=one.credit,
-                reason=_reason(one, frozen.currency),
+                reason=reason_of(one, frozen.currency),
             )
             given[-number] = await credit.grant(tx, new, OURSELVES)
     adjusted = tuple(

@@ -1,5 +1,6 @@
 """Somebody who knows better lets a parked invoice go, drops it, or has a period invoiced now."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from db import contracts, usage_invoices
@@ -8,7 +9,7 @@ from db.usage_invoices import NewPeriod, UsageRow
 from jobs.invoices.issue import livemode
 from jobs.invoices.sellers import sellers_from
 from jobs.invoices.void import void as void_invoice
-from jobs.partners import freeze, late
+from jobs.partners import freeze, late, seen
 from jobs.partners.invoice_partner import Settled, look_at, settle, stage_next
 from jobs.partners.preview import period_of
 from jobs.rules.billing_periods import Period, local_day, month_named
@@ -53,7 +54,7 @@ async def invoice_now(tx: Tx, prefix: str, wanted: str, settings: Settings, by: 
         row = await _row(tx, prefix, period)
     if row is None or row.status != "pending":
         raise Refused(_stands(prefix, period.name, row))
-    done = Done(period.name, await _settled(tx, row, settings, released=False))
+    done = Done(period.name, await _settled(tx, row, settings, released=frozenset()))
     await _audit(tx, by, "partners.invoice", prefix, done)
     return done
 
@@ -70,7 +71,7 @@ def _stands(prefix: str, name: str, row: UsageRow | None) -> str:
             return f"{name} of {prefix} is {other or 'taken by somebody else'}: try again"
 
 
-async def _settled(tx: Tx, row: UsageRow, settings: Settings, *, released: bool) -> Settled:
+async def _settled(tx: Tx, row: UsageRow, settings: Settings, *, released: AbstractSet[str]) -> Settled:
     sellers = sellers_from(settings)
     prepared = await look_at(tx, row, sellers, by_hand=True)
     done = await settle(tx, row, prepared, sellers, live=livemode(settings), released=released)
@@ -107,25 +108,35 @@ async def _named(tx: Tx, prefix: str, wanted: str) -> tuple[UsageRow, str]:
     raise Refused(f"nothing was done yet for {wanted} of {prefix}: see `billing partners preview {prefix}`")
 
 
-async def release(tx: Tx, prefix: str, wanted: str, settings: Settings, by: Actor) -> Done:
-    """Let a parked period be invoiced. It is frozen anew, with the usage, credits and contract of now.
-
-    What cannot be an invoice at all (`final`) stays parked. Raises Refused when the period is not parked.
-    """
-    await contracts.hold(tx.conn, prefix)
+async def parked(tx: Tx, prefix: str, wanted: str) -> tuple[UsageRow, str]:
+    """A parked period, by a month of it, and its name. Raises Refused when it is not parked."""
     row, name = await _named(tx, prefix, wanted)
     if row.status != "parked":
         raise Refused(f"{name} of {prefix} is {row.status}, and not parked: there is nothing to release")
+    return row, name
+
+
+async def release(tx: Tx, prefix: str, wanted: str, settings: Settings, by: Actor, *, shown: str | None = None) -> Done:
+    """Let a parked period be invoiced. It is frozen anew, with the usage, credits and contract of now.
+
+    What cannot be an invoice at all (`final`) stays parked, and so does what is odd for another reason by now. Raises
+    Refused when the period is not parked, or is no more what was `shown` (`seen.mark_of`; None: whatever it is).
+    """
+    await contracts.hold(tx.conn, prefix)
+    row, name = await parked(tx, prefix, wanted)
+    seen.unchanged(row, f"{name} of {prefix}", shown)
     await usage_invoices.release(tx.conn, row.id, by.who, now=tx.now)
-    done = Done(name, await _settled(tx, row, settings, released=True), row)
+    done = Done(name, await _settled(tx, row, settings, released=seen.guards(row)), row)
     await _audit(tx, by, "partners.release", prefix, done)
     return done
 
 
-async def void(tx: Tx, prefix: str, wanted: str, by: Actor, *, only: str | None = None) -> tuple[str, str]:
+async def void(
+    tx: Tx, prefix: str, wanted: str, by: Actor, *, only: str | None = None, shown: str | None = None
+) -> tuple[str, str]:
     """Drop a period: one that waits, or an issued invoice that nobody has paid. Returns its name, and what it was.
 
-    `only`: what it must be, for whoever saw it so a while ago.
+    `only` is what it must be, and `shown` as `release` has it, for whoever saw it so a while ago.
     No schedule invoices it by itself any more; `billing partners invoice` does. Raises Refused as voiding an
     invoice does.
     """
@@ -135,6 +146,7 @@ async def void(tx: Tx, prefix: str, wanted: str, by: Actor, *, only: str | None 
         raise Refused("say why it is voided: auditors will ask")
     if only not in {None, row.status}:
         raise Refused(f"{name} of {prefix} is {row.status}, and not {only} any more: nothing was changed")
+    seen.unchanged(row, f"{name} of {prefix}", shown)
     if row.status == "issued" and row.invoice_id is not None:
         await void_invoice(tx, row.invoice_id, reason=by.why or "")
     else:

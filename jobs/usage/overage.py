@@ -1,6 +1,7 @@
 """A subscriber who used more than the plan includes gets an invoice for the rest, after the month is over."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -17,7 +18,7 @@ from jobs.invoices.document import Document
 from jobs.invoices.drafts import Draft
 from jobs.invoices.issue import Issued
 from jobs.invoices.sellers import Sellers, sellers_from
-from jobs.mail.contexts import Amount, InvoiceParked
+from jobs.mail.contexts import Amount, InvoiceParked, OverageCredited
 from jobs.mail.letters import Recipient, stage_letter
 from jobs.mail.send_letter import OPERATORS
 from jobs.partners import credits as credit
@@ -162,10 +163,12 @@ class Settled:
     issued: Issued | None = None
 
 
-async def settle(tx: Tx, row: UsageRow, prepared: Prepared, sellers: Sellers, *, live: bool, released: bool) -> Settled:
-    """Issue what was prepared; park it when something is odd about it that nobody has `released`."""
+async def settle(
+    tx: Tx, row: UsageRow, prepared: Prepared, sellers: Sellers, *, live: bool, released: AbstractSet[str]
+) -> Settled:
+    """Issue what was prepared; park it when something is odd about it: a guard that nobody has `released`."""
     frozen = prepared.frozen
-    stops = [one for one in prepared.concerns if one.stops and (one.final or not released)]
+    stops = [one for one in prepared.concerns if one.stops and (one.final or one.guard not in released)]
     if stops:
         await _record(tx, row, prepared, "parked")
         await _tell(tx, row, prepared, stops)
@@ -180,6 +183,7 @@ async def settle(tx: Tx, row: UsageRow, prepared: Prepared, sellers: Sellers, *,
     given: dict[int, int] = {}
     if frozen is not None:
         frozen, given = await late.settle(tx, frozen)
+        await _tell_credits(tx, row, frozen)
     if issued is not None:
         plan = [(replace(one, id=given.get(one.id, one.id)), off) for one, off in prepared.credit_plan]
         await credit.record(tx, issued.invoice_id, plan)
@@ -225,6 +229,28 @@ async def _tell(tx: Tx, row: UsageRow, prepared: Prepared, stops: list[Concern])
     )
 
 
+async def _tell_credits(tx: Tx, row: UsageRow, frozen: Frozen) -> None:
+    """Operators hear once of each credit that nobody asked for."""
+    for one in frozen.adjustments:
+        if one.credit_id is None or not one.credit:
+            continue
+        await stage_letter(
+            tx,
+            "overage_credited",
+            OverageCredited(
+                customer=row.user_id or 0,
+                company=frozen.buyer.name,
+                month=one.name,
+                amount=Amount(one.credit, frozen.currency),
+                credit=one.credit_id,
+                reason=f"{late.reason_of(one, frozen.currency)} (before discounts and taxes)",
+            ),
+            key=f"overage_credited/{one.credit_id}",
+            to=Recipient(OPERATORS),
+            occurred_at=tx.now,
+        )
+
+
 async def held(tx: Tx, user_id: int) -> None:
     """Be the only one who invoices this customer. Raises Held when somebody else is at it."""
     if not await usage_invoices.hold_owner(tx.conn, name_of(user_id)):
@@ -246,7 +272,7 @@ async def invoice_overage(d: Deps, user_id: int, period: str) -> None:
         row = await overage.period(tx.conn, user_id, month.start, month.end, month.timezone, now=tx.now)
         if row.status == "pending":
             prepared = await prepare(tx, user, month, sellers)
-            await settle(tx, row, prepared, sellers, live=issuing.livemode(d.settings), released=False)
+            await settle(tx, row, prepared, sellers, live=issuing.livemode(d.settings), released=frozenset())
 
 
 @schedule("overage-invoices", "35 * * * *")

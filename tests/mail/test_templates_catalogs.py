@@ -75,6 +75,7 @@ def test_the_names_of_letters_lie_in_rows() -> None:
         "usage_80",
         "usage_100",
         "invoice_parked",
+        "overage_credited",
         "reconciliation_report",
         "books_alarm",
     ]

@@ -5,6 +5,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from db.usage_invoices import UsageRow
+from jobs.partners.seen import mark
 from tests.partners.conftest import Typed
 from tests.partners.run_kit import Firm
 
@@ -77,6 +81,30 @@ async def test_parked_and_released(firm: Firm, typed: Typed) -> None:
     assert "it was 0.00 EUR when it was parked, and comes to 5.00 EUR now" in done
     assert await read(typed, "partners", "parked") == []
     await typed("partners", "release", "nw", "--period", "2026-10", "--why", "real", code=1)
+
+
+async def test_a_person_is_shown_why_it_waits_and_decides_on_that(
+    firm: Firm, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await firm.contract(contract_start_date=date(2026, 10, 1), included_units=100_000)
+    await firm.use("2026-10-05 12:00", 5)
+    await typed("partners", "invoice", "nw", "--period", "2026-10", code=1)
+    release = ("partners", "release", "nw", "--period", "2026-10", "--why", "it was a trial")
+    monkeypatch.setattr("intake.commands.render.is_person", lambda: True)
+    asked = (await typed(*release, code=1)).output  # nobody answers
+    assert "it waits over 0.00 EUR:\nzero: the total is 0 although there is usage" in asked
+    assert asked.index("zero: ") < asked.index("issue 2026-10 of nw?")
+
+    def parked_anew_meanwhile(row: UsageRow) -> str:
+        return mark(row.id, [], row.total_cents, row.currency)
+
+    def agreed(question: str, *, yes: bool) -> bool:
+        return not yes and question == "issue 2026-10 of nw?"
+
+    monkeypatch.setattr("intake.commands.render.confirmed", agreed)
+    monkeypatch.setattr("intake.commands.partners_invoices.waits_page", parked_anew_meanwhile)
+    assert "was parked anew since you looked, because the total is 0" in (await typed(*release, code=1)).output
+    assert await firm.numbers() == []
 
 
 async def test_what_cannot_be_is_said(firm: Firm, typed: Typed) -> None:

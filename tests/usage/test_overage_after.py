@@ -103,6 +103,26 @@ async def test_an_operator_types_its_number(books: Books, database_url: str, mon
     assert (found["same"], found["user_id"], found["sums"]["total"]) == (True, user, 179)
 
 
+async def test_an_operator_is_shown_why_a_month_waits(
+    books: Books, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await books.plan()
+    user = await books.subscriber(timezone="UTC", deleted_at="2026-11-30T00:00:00Z")
+    await books.use(Owner(user_id=user), 3000, NOVEMBER)
+    books.clock.time = DECEMBER
+    await run_month(books)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("BILLING_HOME", str(books.folder))
+    monkeypatch.setattr("intake.commands.render.is_person", lambda: True)
+    words = ["usage", "overage", "release", str(user), "--period", "2026-11", "--why", "they owe it"]
+    result = await asyncio.to_thread(CliRunner().invoke, build("*"), words)  # nobody answers
+    assert result.exit_code == 1
+    shown, _, asked = result.output.partition(f"issue 2026-11 of customer {user}?")
+    assert "it waits over 10.00 EUR:\ndeleted: the customer was deleted at Stripe" in shown
+    assert asked
+    assert await billed(books) == [("parked", None)]
+
+
 async def test_a_voided_invoice_has_not_charged_late_usage_either(books: Books) -> None:
     user = await charged(books)
     assert await billed(books) == [("empty", 100), ("issued", 50)]

@@ -108,6 +108,26 @@ async def test_it_is_given_back_once_however_many_months_follow(books: Books) ->
     assert (await billed(books))[0] == ("issued", 0)
 
 
+async def test_operators_are_told_of_each_credit_once(books: Books) -> None:
+    user = await november(books)
+    await upgraded(books)
+    for month in (JANUARY, FEBRUARY):
+        books.clock.time = month
+        await run_month(books)
+    (letter,) = await books.rows("SELECT * FROM emails WHERE template = 'overage_credited'")
+    assert (letter["key"], letter["recipient"], letter["occurred_at"]) == ("overage_credited/1", "operators", JANUARY)
+    assert letter["context"] == {
+        "customer": user,
+        "company": "Ada Lovelace",
+        "month": "2026-11",
+        "amount": {"amount": 1190, "currency": "eur"},
+        "credit": 1,
+        "reason": "2026-11 comes to 0.00 EUR by the plan that became known late, and 10.00 EUR was charged (before"
+        " discounts and taxes)",
+        "link": None,
+    }
+
+
 async def test_also_when_nothing_was_used_since(books: Books) -> None:
     await november(books)
     await upgraded(books)
@@ -187,6 +207,48 @@ async def test_a_plan_in_another_currency_changes_nothing(books: Books) -> None:
     books.clock.time = JANUARY
     await run_month(books)
     assert (await given(books), (await billed(books))[0]) == ([], ("issued", 1000))
+
+
+async def test_a_plan_that_is_told_late_is_no_late_usage_in_another_currency_either(books: Books) -> None:
+    user = await november(books)
+    await books.plan("price_usd", included_units=1000, package_price_cents=20, currency="usd")
+    await upgraded(books)
+    await books.became(datetime(2026, 12, 1, tzinfo=UTC), "price_usd")
+    await books.use(Owner(user_id=user), 2000, DECEMBER)
+    books.clock.time = JANUARY
+    (_, found) = await run_month(books)
+    assert (found["currency"], await given(books)) == ("usd", [])
+    (row,) = await books.rows("SELECT reasons FROM usage_invoices WHERE currency = 'usd'")
+    (why,) = (one["why"] for one in row["reasons"])
+    assert why == (
+        "2026-11 comes to 10.00 EUR less (before discounts and taxes) by the plan that became known late: an invoice in"
+        " USD cannot give it back; write a credit note (`billing invoices credit-note`)"
+    )
+
+
+async def test_a_month_that_is_released_late_has_set_others_right_last(books: Books) -> None:
+    """December waits while January gives back for November; released, it gives back more. February must know that."""
+    await books.plan("price_mid", included_units=2000)
+    user = await november(books)
+    await books.run("UPDATE users SET deleted_at = :at", at=JANUARY)
+    await books.use(Owner(user_id=user), 8000, DECEMBER)
+    books.clock.time = JANUARY
+    await run_month(books)
+    await books.run("UPDATE users SET deleted_at = NULL")
+    await books.became(datetime(2026, 11, 10, tzinfo=UTC), "price_mid")
+    books.clock.time = FEBRUARY
+    await run_month(books)
+    assert await billed(books) == [("issued", 800), ("parked", None), ("empty", 0)]
+    await books.became(datetime(2026, 11, 15, tzinfo=UTC), "price_large")
+    async with books.deps.tx() as tx:
+        assert (await invoice(tx, user, "2026-12", books.settings, ADA, release=True)).status == "issued"
+    assert (await billed(books))[0] == ("issued", 0)
+    await books.became(datetime(2026, 11, 25, tzinfo=UTC), "price_usd")  # of two currencies: November stays as it is
+    await books.became(datetime(2026, 11, 28, tzinfo=UTC), "price_large")
+    await books.plan("price_usd", included_units=1, package_price_cents=20, currency="usd")
+    books.clock.time = datetime(2027, 3, 1, 7, tzinfo=UTC)
+    await run_month(books)
+    assert await billed(books) == [("issued", 0), ("issued", 400), ("empty", 0), ("empty", 0)]
 
 
 async def test_void_takes_the_credit_back_that_came_with_it(books: Books) -> None:

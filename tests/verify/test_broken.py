@@ -50,6 +50,7 @@ CORRUPTIONS = (
     ("refunds-within-payments", 1, "UPDATE refunds SET amount_cents = 1500"),
     ("invoices-paid-by-payments", 1, "UPDATE invoices SET amount_paid_cents = 4000 WHERE id = 1"),
     ("invoices-paid-by-payments", 1, "UPDATE invoices SET amount_paid_cents = 6000 WHERE id = 1"),
+    ("invoices-paid-by-payments", 1, "UPDATE invoices SET amount_overpaid_cents = -1 WHERE id = 1"),
     ("invoices-paid-by-payments", 1, "UPDATE payment_history SET status = 'failed'"),
     (
         "invoices-paid-by-payments",
@@ -76,6 +77,14 @@ CORRUPTIONS = (
     ("own-invoices-settled", 2, "UPDATE invoices SET amount_remaining_cents = 8499 WHERE id = 2"),
     ("own-invoices-settled", 2, "UPDATE invoices SET status = 'paid' WHERE id = 2"),
     ("own-invoices-settled", 2, "UPDATE invoices SET amount_overpaid_cents = 1 WHERE id = 2"),
+    (
+        "own-invoices-settled",
+        2,
+        (
+            "UPDATE invoices SET amount_overpaid_cents = -1, amount_paid_cents = amount_paid_cents + 1,"
+            " amount_remaining_cents = amount_remaining_cents - 1 WHERE id = 2"
+        ),
+    ),
     (
         "own-invoices-settled",
         2,

@@ -1,0 +1,109 @@
+"""In a browser, a person clicks release and void: asked first, and only with a reason; what was done is said."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.operators.actions import Actor
+from db.usage import Owner
+from intake.admin.app import build_app
+from intake.admin.auth import COOKIE
+from intake.admin.desk import Desk
+from jobs.usage.overage_release import invoice
+from tests.conftest import MovedClock
+from tests.intake.kit import serving
+from tests.operators.browser import CHROMIUM, Browser, browser
+from tests.operators.door import TOKEN
+from tests.partners.run_kit import Firm, at
+from tests.usage.books import Books
+from tests.usage.overage_kit import equipped
+from worker.clock import SystemClock
+from worker.settings import Settings
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium")
+NOW = at("2026-11-02 12:00")
+
+
+@pytest.fixture
+async def firm(engine: AsyncEngine, clock: MovedClock, tmp_path: Path) -> Firm:
+    """October is parked, of a partner and of a subscriber."""
+    clock.time = NOW
+    made = Firm(engine, clock, tmp_path)
+    await made.contract(contract_start_date=date(2026, 10, 1), included_units=1_000_000)
+    await made.use("2026-10-05 12:00", 5)
+    await made.invoice_now("2026-10")
+    books = equipped(Books(engine, clock, tmp_path))
+    await books.plan()
+    user = await books.subscriber(timezone="UTC", company="Ada GmbH", deleted_at="2026-10-30T00:00:00Z")
+    await books.use(Owner(user_id=user), 3000, datetime(2026, 10, 20, tzinfo=UTC))
+    async with books.deps.tx() as tx:
+        await invoice(tx, user, "2026-10", books.settings, Actor("ada", "a test"), release=False)
+    return made
+
+
+@pytest.fixture
+async def served(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[str, dict[str, str]]]:
+    """The internal door on a port of its own, and the cookie of who has signed in."""
+    moved = tmp_path / "clock"
+    moved.write_text(str(NOW.timestamp()))
+    settings = Settings(
+        database_url=database_url,
+        redis_url="redis://127.0.0.1:1/0",
+        admin_token=SecretStr(TOKEN),
+        billing_clock_file=moved,
+        billing_sellers_file=tmp_path / "sellers.toml",
+    )
+    app = build_app(settings, schedules=())
+    desk: Desk = app.state.desk
+    async with serving(app) as client:
+        url = f"http://127.0.0.1:{client.port}"
+        yield url, {"name": COOKIE, "value": desk.gate.sign_in("Ada", SystemClock().now()), "url": url}
+
+
+def clicks(page: Browser, url: str) -> tuple[list[str], list[str]]:
+    """What the page asked, and what it said afterwards."""
+    asked, said = list[str](), list[str]()
+    void = "[formaction='/parked/1/void']"
+    page.open(f"{url}/parked")
+    page.click(void)  # without a reason the browser sends nothing, and asks nothing
+    page.type("[action='/parked/1/release'] [name=why]", "they have left")
+    page.click(void)
+    asked.append(page.asked(yes=False))
+    page.click(void)
+    asked.append(page.asked(yes=True))
+    page.wait("Page.loadEventFired")
+    said.append(page.value("document.querySelector('.said').innerText"))
+    page.type("[action='/partners/nw/release'] [name=why]", "it was a trial")
+    page.click("[action='/partners/nw/release'] button.main")
+    asked.append(page.asked(yes=True))
+    page.wait("Page.loadEventFired")
+    said.append(page.value("document.querySelector('.said').innerText"))
+    return asked, said
+
+
+async def test_a_person_clicks_release_and_void(firm: Firm, served: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    url, cookie = served
+
+    def sit() -> tuple[list[str], list[str]]:
+        with browser(tmp_path, cookie) as page:
+            return clicks(page, url)
+
+    asked, said = await asyncio.to_thread(sit)
+    drop = "Drop it: Ada GmbH (1), 2026-10? No schedule invoices it again by itself."
+    assert asked == [drop, drop, "Issue the invoice: nw, 2026-10, by what is known now? It goes out at once."]
+    assert said == [
+        "2026-10 of customer 1 is void: `billing usage overage invoice 1 --period 2026-10` does it anew",
+        "2026-10: API-202611-0001",
+    ]
+    rows = await firm.query("SELECT kind, status FROM usage_invoices ORDER BY id")
+    assert [tuple(row.values()) for row in rows] == [("partner", "issued"), ("overage", "void")]
+    trail = await firm.query("SELECT action, who, why FROM audit_log WHERE action ~ 'release|void' ORDER BY id")
+    assert [tuple(row.values()) for row in trail] == [
+        ("overage.void", "Ada (dashboard)", "they have left"),
+        ("partners.release", "Ada (dashboard)", "it was a trial"),
+    ]
