@@ -1,9 +1,10 @@
 """Which periods of a schedule have been run: one row each, so that no worker runs a period twice."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import DateTime, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
@@ -14,16 +15,26 @@ async def last_period(conn: AsyncConnection, name: str) -> datetime | None:
     ).scalar()
 
 
-async def take_period(conn: AsyncConnection, name: str, period: datetime, *, now: datetime) -> bool:
-    """Claim a period. False: another worker was first."""
+async def take_period(
+    conn: AsyncConnection, name: str, period: datetime, *, now: datetime, next_period: datetime | None = None
+) -> bool:
+    """Claim a period; `next_period` is when the schedule is due again. False: another worker was first."""
     result = await conn.execute(
         text(
-            "INSERT INTO schedule_runs (name, period, created_at) VALUES (:name, :period, :now)"
+            "INSERT INTO schedule_runs (name, period, next_period, created_at) VALUES (:name, :period, :next, :now)"
             " ON CONFLICT (name, period) DO NOTHING"
         ),
-        {"name": name, "period": period, "now": now},
+        {"name": name, "period": period, "next": next_period, "now": now},
     )
     return result.rowcount == 1
+
+
+async def expect_only(conn: AsyncConnection, names: Collection[str]) -> None:
+    """Wait for no other schedules any more: a new version may have lost some."""
+    await conn.execute(
+        text("UPDATE schedule_runs SET next_period = NULL WHERE next_period IS NOT NULL AND name <> ALL(:names)"),
+        {"names": list(names)},
+    )
 
 
 async def record_job(conn: AsyncConnection, name: str, period: datetime, job_id: int | None) -> None:
@@ -42,18 +53,20 @@ _LATE = text(
         SELECT (SELECT r.name FROM schedule_runs r WHERE r.name > n.name ORDER BY r.name LIMIT 1)
         FROM names n WHERE n.name IS NOT NULL
     )
-    SELECT n.name, extract(epoch FROM newest.created_at - newest.period)::float
+    SELECT n.name, greatest(extract(epoch FROM :now - newest.next_period), 0)::float
     FROM names n CROSS JOIN LATERAL (
-        SELECT r.period, r.created_at FROM schedule_runs r WHERE r.name = n.name ORDER BY r.period DESC LIMIT 1
+        SELECT r.next_period FROM schedule_runs r WHERE r.name = n.name ORDER BY r.period DESC LIMIT 1
     ) newest
+    WHERE newest.next_period IS NOT NULL
     """
-)
+).bindparams(bindparam("now", type_=DateTime(timezone=True)))
 """A few steps along the index for each name, however many periods there were."""
 
 
-async def late(conn: AsyncConnection) -> dict[str, float]:
-    """By schedule: how many seconds after it was due the newest period was taken. 0 where none was due yet."""
-    return {name: max(seconds, 0.0) for name, seconds in await conn.execute(_LATE)}
+async def late(conn: AsyncConnection, now: datetime) -> dict[str, float]:
+    """By schedule: for how many seconds a period is due that no worker has taken; 0 where none is."""
+    found = await conn.execute(_LATE, {"now": now})
+    return dict(found.tuples().all())
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from db.states import JobStatus
 from intake.overview import jsonable
 from worker.deps import Tx
 from worker.registry import ScheduleSpec
-from worker.schedule import begin, call, key_of, period_named
+from worker.schedule import begin, call, key_of, next_run, period_named
 
 BY_OPERATOR = "operator"
 """`jobs.staged_by` of what no event and no job has staged."""
@@ -85,7 +85,7 @@ async def run(
         )
     tx = Tx(conn, now, now, BY_OPERATOR)
     await begin(tx, spec)
-    await schedules.take_period(conn, spec.name, wanted, now=now)
+    await schedules.take_period(conn, spec.name, wanted, now=now, next_period=next_run(spec, now))
     before = await schedules.hold_period(conn, spec.name, wanted)
     if before.job_id is not None and not again:
         return Ran(spec.name, wanted, before.job_id, before.status, staged=False, queue=spec.job.queue)

@@ -36,6 +36,7 @@ LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), timedelt
 """How far the newest due period is looked for: the rarest of all crons, 29 February, skips the year 2100."""
 
 DAY = timedelta(days=1)
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def due(spec: ScheduleSpec, last: datetime, now: datetime) -> list[datetime]:
@@ -139,7 +140,7 @@ async def begin(tx: Tx, spec: ScheduleSpec) -> bool:
     """The first look ever: nothing was missed, for nothing was promised before. False: it was begun before."""
     if await schedules.last_period(tx.conn, spec.name) is not None:
         return False
-    await schedules.take_period(tx.conn, spec.name, tx.wall, now=tx.wall)
+    await schedules.take_period(tx.conn, spec.name, tx.wall, now=tx.wall, next_period=next_run(spec, tx.wall))
     return True
 
 
@@ -150,7 +151,7 @@ class Scheduler:
         """Runs the schedules of `registry`."""
         self._deps = deps
         self._schedules = tuple(registry.schedules.values())
-        self._look_again = datetime.min.replace(tzinfo=UTC)
+        self._look_again = NEVER
 
     async def tick(self) -> int:
         """Stage what is due. Returns how many periods were staged."""
@@ -158,6 +159,9 @@ class Scheduler:
         if not self._schedules or now < self._look_again:
             return 0
         staged = 0
+        if self._look_again == NEVER:
+            async with self._deps.tx() as tx:
+                await schedules.expect_only(tx.conn, [spec.name for spec in self._schedules])
         for spec in self._schedules:
             async with self._deps.tx() as tx:
                 staged += await self._stage_due(tx, spec)
@@ -171,7 +175,8 @@ class Scheduler:
             return 0
         staged = 0
         for period in due(spec, last, tx.wall):
-            if await schedules.take_period(tx.conn, spec.name, period, now=tx.wall):
+            following = next_run(spec, tx.wall)
+            if await schedules.take_period(tx.conn, spec.name, period, now=tx.wall, next_period=following):
                 job = await tx.stage(call(spec, period), unique_key=key_of(spec, period))
                 await schedules.record_job(tx.conn, spec.name, period, job)
                 log.info("a scheduled job is due", schedule=spec.name, period=period.isoformat())

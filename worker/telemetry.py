@@ -260,7 +260,7 @@ class QueueCollector(Collector):
                     self._dunning = await open_count(conn)
                     self._broken = await verifications.broken(conn)
                     self._differences = await open_counts(conn)
-                    self._late = await late(conn)
+                    self._late = await late(conn, now)
             except (SQLAlchemyError, OSError, TimeoutError) as error:
                 self._depths = None
                 log.warning("the queues cannot be counted", error=redact(repr(error)))
@@ -299,7 +299,7 @@ class QueueCollector(Collector):
             yield differences
             behind = GaugeMetricFamily(
                 "billing_schedule_late_seconds",
-                "How long after it was due a schedule's newest period was taken.",
+                "For how long a period of a schedule is due that no worker has taken.",
                 labels=["name"],
             )
             for name, seconds in self._late.items():

@@ -67,6 +67,9 @@ class ScheduleRun(Base):
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     name: Mapped[str]
     period: Mapped[datetime]
+    next_period: Mapped[datetime | None]
+    """When it is due again, as far as the worker knew that took this one; None: nobody waits for it."""
+
     job_id: Mapped[int | None]
     created_at: Mapped[datetime]
 

@@ -1,6 +1,7 @@
 """Whoever watches over the doors is told the truth, cheaply."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -64,18 +65,24 @@ async def test_the_queues_are_counted_at_scrape_time(client: Client, rows: Rows)
     assert found["billing_database_up", None] == 1
 
 
-async def test_schedules_tell_how_late_they_were_taken(client: Client, rows: Rows) -> None:
-    due = datetime(2026, 3, 1, 6, tzinfo=UTC)
-    for name, period, after in (("reconcile", due, 0), ("reconcile", due + timedelta(1), 90), ("verify", due, 0)):
+async def test_schedules_tell_for_how_long_they_are_due(client: Client, rows: Rows) -> None:
+    now = datetime.now(UTC)
+    for name, due, following in (
+        ("reconcile", -4, -3),
+        ("reconcile", -3, -1.5),
+        ("verify", -1, 1),
+        ("lost in an upgrade", -9, None),
+    ):
         await rows.execute(
-            "INSERT INTO schedule_runs (name, period, created_at) VALUES ($1, $2, $3)",
+            "INSERT INTO schedule_runs (name, period, next_period, created_at) VALUES ($1, $2, $3, $2)",
             name,
-            period,
-            period + timedelta(seconds=after),
+            now + timedelta(hours=due),
+            None if following is None else now + timedelta(hours=following),
         )
     text = (await client.get("/metrics")).body.decode()
-    assert 'billing_schedule_late_seconds{name="reconcile"} 90.0' in text
-    assert 'billing_schedule_late_seconds{name="verify"} 0.0' in text
+    found = dict(re.findall(r'billing_schedule_late_seconds\{name="(.*)"\} (.*)', text))
+    assert 5_400 <= float(found.pop("reconcile")) < 5_460
+    assert found == {"verify": "0.0"}
 
 
 async def test_a_storm_of_scrapes_is_one_query(client: Client, rows: Rows) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from db import schedules
 from db.states import QueueName
 from tests.conftest import MovedClock
 from tests.worker.kit import World
@@ -50,6 +52,26 @@ async def test_an_outage_over_month_ends_is_caught_up_in_order(scheduled: World,
     clock.move(timedelta(days=64))  # 1 March to 4 May, all workers down
     assert await Scheduler(scheduled.deps, scheduled.registry).tick() == 2
     assert await staged(scheduled) == ["2026-04-01T00:01:00Z", "2026-05-01T00:01:00Z"]
+
+
+async def test_it_is_known_for_how_long_a_period_is_due(scheduled: World, clock: MovedClock) -> None:
+    async def late() -> dict[str, float]:
+        async with scheduled.engine.connect() as conn:
+            return await schedules.late(conn, clock.now())
+
+    await Scheduler(scheduled.deps, scheduled.registry).tick()
+    assert await late() == {"monthly": 0}
+    clock.time = datetime(2026, 4, 1, 0, 3, tzinfo=UTC)
+    assert await late() == {"monthly": 120}, "all workers are down"
+    await Scheduler(scheduled.deps, scheduled.registry).tick()
+    assert await late() == {"monthly": 0}
+    clock.move(timedelta(days=64))
+    await Scheduler(scheduled.deps, scheduled.registry).tick()
+    assert await late() == {"monthly": 0}, "what was caught up is late no more"
+    other = replace(scheduled.registry, schedules={"yearly": replace(spec(), name="yearly")})
+    await Scheduler(scheduled.deps, other).tick()
+    clock.move(timedelta(days=400))
+    assert list(await late()) == ["yearly"], "a new version has lost the other"
 
 
 async def test_two_workers_and_one_that_is_late_stage_a_period_once(scheduled: World, clock: MovedClock) -> None:
