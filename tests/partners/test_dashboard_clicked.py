@@ -1,11 +1,11 @@
 """In a browser, a person clicks release and void: asked first, and only with a reason; what was done is said."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Dialog, Page, expect
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -17,7 +17,7 @@ from intake.admin.desk import Desk
 from jobs.usage.overage_release import invoice
 from tests.conftest import MovedClock
 from tests.intake.kit import serving
-from tests.operators.browser import CHROMIUM, Browser, browser
+from tests.operators.browser import CHROMIUM, browser
 from tests.operators.door import TOKEN
 from tests.partners.run_kit import Firm, at
 from tests.usage.books import Books
@@ -47,8 +47,8 @@ async def firm(engine: AsyncEngine, clock: MovedClock, tmp_path: Path) -> Firm:
 
 
 @pytest.fixture
-async def served(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[str, dict[str, str]]]:
-    """The internal door on a port of its own, and the cookie of who has signed in."""
+async def page(database_url: str, tmp_path: Path) -> AsyncIterator[Page]:
+    """A browser at the internal door, whose person has signed in."""
     moved = tmp_path / "clock"
     moved.write_text(str(NOW.timestamp()))
     settings = Settings(
@@ -60,46 +60,35 @@ async def served(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[str, 
     )
     app = build_app(settings, schedules=())
     desk: Desk = app.state.desk
-    async with serving(app) as client:
-        url = f"http://127.0.0.1:{client.port}"
-        yield url, {"name": COOKIE, "value": desk.gate.sign_in("Ada", SystemClock().now()), "url": url}
+    cookie = (COOKIE, desk.gate.sign_in("Ada", SystemClock().now()))
+    async with serving(app) as client, browser(f"http://127.0.0.1:{client.port}", cookie) as made:
+        yield made
 
 
-def clicks(page: Browser, url: str) -> tuple[list[str], list[str]]:
-    """What the page asked, and what it said afterwards."""
-    asked, said = list[str](), list[str]()
-    void = "[formaction='/parked/1/void']"
-    page.open(f"{url}/parked")
-    page.click(void)  # without a reason the browser sends nothing, and asks nothing
-    page.type("[action='/parked/1/release'] [name=why]", "they have left")
-    page.click(void)
-    asked.append(page.asked(yes=False))
-    page.click(void)
-    asked.append(page.asked(yes=True))
-    page.wait("Page.loadEventFired")
-    said.append(page.value("document.querySelector('.said').innerText"))
-    page.type("[action='/partners/nw/release'] [name=why]", "it was a trial")
-    page.click("[action='/partners/nw/release'] button.main")
-    asked.append(page.asked(yes=True))
-    page.wait("Page.loadEventFired")
-    said.append(page.value("document.querySelector('.said').innerText"))
-    return asked, said
+async def test_a_person_clicks_release_and_void(firm: Firm, page: Page) -> None:
+    asked, answers = list[str](), [False, True, True]
 
+    async def answer(question: Dialog) -> None:
+        asked.append(question.message)
+        await (question.accept() if answers.pop(0) else question.dismiss())
 
-async def test_a_person_clicks_release_and_void(firm: Firm, served: tuple[str, dict[str, str]], tmp_path: Path) -> None:
-    url, cookie = served
-
-    def sit() -> tuple[list[str], list[str]]:
-        with browser(tmp_path, cookie) as page:
-            return clicks(page, url)
-
-    asked, said = await asyncio.to_thread(sit)
-    drop = "Drop it: Ada GmbH (1), 2026-10? No schedule invoices it again by itself."
-    assert asked == [drop, drop, "Issue the invoice: nw, 2026-10, by what is known now? It goes out at once."]
-    assert said == [
-        "2026-10 of customer 1 is void: `billing usage overage invoice 1 --period 2026-10` does it anew",
-        "2026-10: API-202611-0001",
-    ]
+    page.on("dialog", answer)
+    await page.goto("/parked")
+    drop = page.locator("[formaction='/parked/1/void']")
+    await drop.click()  # without a reason the browser sends nothing, and asks nothing
+    assert asked == []
+    await page.locator("[action='/parked/1/release'] [name=why]").fill("they have left")
+    await drop.click()
+    await drop.click()
+    assert await page.locator(".said").inner_text() == (
+        "2026-10 of customer 1 is void: `billing usage overage invoice 1 --period 2026-10` does it anew"
+    )
+    await page.locator("[action='/partners/nw/release'] [name=why]").fill("it was a trial")
+    await page.locator("[action='/partners/nw/release'] button.main").click()
+    await expect(page.locator(".said")).to_have_text("2026-10: API-202611-0001")
+    question = "Drop it: Ada GmbH (1), 2026-10? No schedule invoices it again by itself."
+    release = "Issue the invoice: nw, 2026-10, by what is known now? It goes out at once."
+    assert asked == [question, question, release]
     rows = await firm.query("SELECT kind, status FROM usage_invoices ORDER BY id")
     assert [tuple(row.values()) for row in rows] == [("partner", "issued"), ("overage", "void")]
     trail = await firm.query("SELECT action, who, why FROM audit_log WHERE action ~ 'release|void' ORDER BY id")
