@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -44,16 +45,32 @@ def typed(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-async def admin(database_url: str, tmp_path: Path) -> AsyncIterator[Door]:
-    """The internal door; the business's time is 2 November 2026."""
+async def parked(engine: AsyncEngine, clock: MovedClock, tmp_path: Path) -> Firm:
+    """A firm whose October is parked: something was used, and comes to nothing."""
+    clock.time = NOW
+    made = Firm(engine, clock, tmp_path)
+    await made.contract(contract_start_date=date(2026, 10, 1), included_units=1_000_000)
+    await made.use("2026-10-05 12:00", 5)
+    assert (await made.invoice_now("2026-10")).settled.status == "parked"
+    return made
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Those of the internal door; the business's time is 2 November 2026."""
     moved = tmp_path / "clock"
     moved.write_text(str(NOW.timestamp()))
-    settings = Settings(
+    return Settings(
         database_url=database_url,
         redis_url="redis://127.0.0.1:1/0",
         admin_token=SecretStr(TOKEN),
         billing_clock_file=moved,
         billing_sellers_file=tmp_path / "sellers.toml",
     )
+
+
+@pytest.fixture
+async def admin(settings: Settings) -> AsyncIterator[Door]:
+    """The internal door."""
     async with door(settings) as opened:
         yield opened

@@ -1,12 +1,11 @@
 """In a browser, a person clicks release and void: asked first, and only with a reason; what was done is said."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Dialog, Page, expect
-from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.operators.actions import Actor
@@ -18,46 +17,30 @@ from jobs.usage.overage_release import invoice
 from tests.conftest import MovedClock
 from tests.intake.kit import serving
 from tests.operators.browser import CHROMIUM, browser
-from tests.operators.door import TOKEN
-from tests.partners.run_kit import Firm, at
+from tests.partners.run_kit import Firm
 from tests.usage.books import Books
 from tests.usage.overage_kit import equipped
 from worker.clock import SystemClock
 from worker.settings import Settings
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium")
-NOW = at("2026-11-02 12:00")
 
 
 @pytest.fixture
-async def firm(engine: AsyncEngine, clock: MovedClock, tmp_path: Path) -> Firm:
+async def firm(parked: Firm, engine: AsyncEngine, clock: MovedClock, tmp_path: Path) -> Firm:
     """October is parked, of a partner and of a subscriber."""
-    clock.time = NOW
-    made = Firm(engine, clock, tmp_path)
-    await made.contract(contract_start_date=date(2026, 10, 1), included_units=1_000_000)
-    await made.use("2026-10-05 12:00", 5)
-    await made.invoice_now("2026-10")
     books = equipped(Books(engine, clock, tmp_path))
     await books.plan()
     user = await books.subscriber(timezone="UTC", company="Ada GmbH", deleted_at="2026-10-30T00:00:00Z")
     await books.use(Owner(user_id=user), 3000, datetime(2026, 10, 20, tzinfo=UTC))
     async with books.deps.tx() as tx:
         await invoice(tx, user, "2026-10", books.settings, Actor("ada", "a test"), release=False)
-    return made
+    return parked
 
 
 @pytest.fixture
-async def page(database_url: str, tmp_path: Path) -> AsyncIterator[Page]:
+async def page(settings: Settings) -> AsyncIterator[Page]:
     """A browser at the internal door, whose person has signed in."""
-    moved = tmp_path / "clock"
-    moved.write_text(str(NOW.timestamp()))
-    settings = Settings(
-        database_url=database_url,
-        redis_url="redis://127.0.0.1:1/0",
-        admin_token=SecretStr(TOKEN),
-        billing_clock_file=moved,
-        billing_sellers_file=tmp_path / "sellers.toml",
-    )
     app = build_app(settings, schedules=())
     desk: Desk = app.state.desk
     cookie = (COOKIE, desk.gate.sign_in("Ada", SystemClock().now()))

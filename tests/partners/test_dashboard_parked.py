@@ -2,28 +2,17 @@
 
 import re
 from datetime import date
-from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.conftest import MovedClock
 from tests.operators.door import Door
 from tests.operators.test_dashboard import sign_in
-from tests.partners.run_kit import Firm, at
-
-NOW = at("2026-11-02 12:00")
+from tests.partners.run_kit import Firm
 
 
 @pytest.fixture
-async def firm(engine: AsyncEngine, clock: MovedClock, tmp_path: Path) -> Firm:
-    """October is parked: something was used, and comes to nothing."""
-    clock.time = NOW
-    made = Firm(engine, clock, tmp_path)
-    await made.contract(contract_start_date=date(2026, 10, 1), included_units=1_000_000)
-    await made.use("2026-10-05 12:00", 5)
-    assert (await made.invoice_now("2026-10")).settled.status == "parked"
-    return made
+def firm(parked: Firm) -> Firm:
+    return parked
 
 
 async def states(firm: Firm) -> list[str]:
