@@ -75,6 +75,11 @@ _AMOUNT_OFF = """CASE WHEN b.converted THEN (coalesce(o.expected, 0) = 0) <> (b.
 _PAYMENT = """LEFT JOIN payment_history p
     ON p.stripe_charge_id = {charge} AND p.stripe_account = $1 AND p.livemode = $2"""
 
+PAID = """CASE WHEN p.captured AND p.status NOT IN ('pending', 'failed') THEN
+    p.amount_cents - CASE WHEN x.captured THEN coalesce(x.amount_cents - x.amount_captured_cents, 0) ELSE 0 END
+    ELSE 0 END"""
+"""What a payment of ours (`p`) says was paid, before refunds. What of it was never captured its charge (`x`) tells."""
+
 _DISPUTED_OFF = """(p.status = 'disputed') <> coalesce(
     p.dispute_status NOT IN ('won', 'warning_closed', 'prevented', 'charge_refunded'), false)"""
 
@@ -102,7 +107,8 @@ _CHARGE = f"""
                 OR (o.status = 'succeeded' AND o.fee_here IS NULL) THEN 0
             ELSE coalesce(o.fee_paid, 0) - b.fee END AS fee_more,
         CASE WHEN o.status = 'failed' AND o.fee_paid IS NULL THEN 0 ELSE b.paid_fee END AS of_payment,
-        o.expected, coalesce(o.status = 'succeeded' AND o.fee_here IS NULL, false) AS lacks,
+        o.expected, CASE WHEN o.paid_in = b.currency THEN o.paid ELSE 0 END AS ours,
+        coalesce(o.status = 'succeeded' AND o.fee_here IS NULL, false) AS lacks,
         NULL::text AS besides, {{lone}} AS lone,
         b.source IS NOT NULL AND (o.key IS NULL OR {_AMOUNT_OFF}
             OR coalesce(o.fee_here <> b.fee OR o.net_here <> b.net OR o.settlement_currency <> b.currency, false)
@@ -111,6 +117,7 @@ _CHARGE = f"""
         SELECT {{key}} AS key, x.status, x.currency, x.stripe_fee_cents AS fee_here, x.net_amount_cents AS net_here,
             x.settlement_currency, p.stripe_fee_cents AS fee_paid,
             CASE WHEN x.status = 'succeeded' THEN x.amount_captured_cents WHEN x.id IS NOT NULL THEN 0 END AS expected,
+            {PAID} AS paid, p.currency AS paid_in,
             x.id IS NULL OR {_UNLIKE_ITS_PAYMENT} AS unlike,
             p.captured AND p.amount_cents > 0 AND p.status NOT IN ('pending', 'failed') AS moved
         FROM {{ours}}
@@ -137,7 +144,7 @@ _CHARGE_FIRST = _CHARGE.format(
 )
 
 _REFUND = f"""
-    SELECT b.*, 0 AS fee_more, 0 AS of_payment, o.expected, false AS lacks,
+    SELECT b.*, 0 AS fee_more, 0 AS of_payment, o.expected, o.expected AS ours, false AS lacks,
         CASE WHEN p.refund_amount_cents IS DISTINCT FROM c.amount_refunded_cents THEN o.stripe_charge_id END AS besides,
         NULL::text AS lone,
         o.key IS NULL OR {_AMOUNT_OFF} AS off
@@ -153,7 +160,7 @@ _REFUND = f"""
 # A dispute that was won gave back what was withdrawn; an inquiry withdraws nothing:
 # https://docs.stripe.com/disputes/how-disputes-work. Which of the two came last must fit its state.
 _DISPUTE = f"""
-    SELECT b.*, 0 AS fee_more, 0 AS of_payment, o.expected, false AS lacks,
+    SELECT b.*, 0 AS fee_more, 0 AS of_payment, o.expected, o.expected AS ours, false AS lacks,
         CASE WHEN p.dispute_status IS NULL OR {_DISPUTED_OFF} THEN o.stripe_charge_id END AS besides,
         NULL::text AS lone,
         o.key IS NULL OR (NOT b.converted AND (o.currency IS DISTINCT FROM b.currency
@@ -169,7 +176,8 @@ _DISPUTE = f"""
 """  # noqa: S608 - constants
 
 _PAYOUT = f"""
-    SELECT b.*, 0 AS fee_more, 0 AS of_payment, o.expected, false AS lacks, NULL::text AS besides, NULL::text AS lone,
+    SELECT b.*, 0 AS fee_more, 0 AS of_payment, o.expected, o.expected AS ours, false AS lacks,
+        NULL::text AS besides, NULL::text AS lone,
         o.key IS NULL OR {_AMOUNT_OFF} AS off
     FROM booked b
     LEFT JOIN (
@@ -186,7 +194,7 @@ _COMPARE = """
     WITH booked AS ({booked}), beside AS ({beside} OFFSET 0)
     SELECT currency, converted, count(*) FILTER (WHERE {told}) AS count,
            coalesce(sum(seen_amount) FILTER (WHERE {told}), 0)::bigint AS there,
-           coalesce(sum(CASE WHEN off THEN coalesce(expected, 0) - amount + seen_amount ELSE seen_amount END)
+           coalesce(sum(CASE WHEN off THEN coalesce(ours, 0) - amount + seen_amount ELSE seen_amount END)
                FILTER (WHERE {told}), 0)::bigint AS here,
            coalesce(sum(of_payment) FILTER (WHERE {told}), 0)::bigint AS fees_there,
            coalesce(sum(of_payment + fee_more) FILTER (WHERE {told}), 0)::bigint AS fees_here,
@@ -220,6 +228,7 @@ class Part:
     count: int
     there: int
     here: int
+    """Of charges by the payment history, of all else by the table of its kind."""
     fees_there: int
     """Of payments."""
     fees_here: int

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.balance_comparison import HERE, Span
+from db.balance_comparison import HERE, PAID, Span
 from db.balance_transactions import LACKING, Session, Staging
 
 # A balance transaction is as old as what it is for, or younger; one that is kept for this span was listed again by now,
@@ -28,8 +28,7 @@ _LONE_CHARGES = f"""
         WHERE {LACKING.replace("c.", "x.")} AND {HERE} AND x.amount_captured_cents > 0
           AND (({_WITHIN.format(time="x.stripe_created_at")}) OR ({_WITHIN.format(time="to_timestamp(x.version[2])")}))
     )
-    SELECT l.id, coalesce(x.currency, p.currency) AS currency,
-           coalesce(x.amount_captured_cents, p.amount_cents) AS amount
+    SELECT l.id, coalesce(p.currency, x.currency) AS currency, {PAID} AS amount
     FROM lone l LEFT JOIN charges x ON x.stripe_charge_id = l.id
     LEFT JOIN payment_history p ON p.stripe_charge_id = l.id
     WHERE coalesce(x.version[2], 0) < {{limit}}

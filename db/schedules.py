@@ -66,7 +66,7 @@ _LATE = text(
 async def late(conn: AsyncConnection, now: datetime) -> dict[str, float]:
     """By schedule: for how many seconds a period is due that no worker has taken; 0 where none is."""
     found = await conn.execute(_LATE, {"now": now})
-    return dict(found.tuples().all())
+    return {one[0]: one[1] for one in found}
 
 
 @dataclass(frozen=True, slots=True)

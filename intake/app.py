@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.engine import create_engine
 from intake import documents, mail_events, server, usage, usage_read, webhook
@@ -28,6 +29,9 @@ from worker.settings import Settings
 from worker.telemetry import configure_logging
 
 log = structlog.get_logger()
+
+COMMAND_TIMEOUT = 8.0
+"""Seconds for one statement. What is asked here is short; who reads while PostgreSQL freezes is told so 2 s later."""
 
 NOT_OURS = ("STRIPE_SECRET_KEY", "MAIL_URL", "ADMIN_TOKEN")
 """What others need and the door does not."""
@@ -63,7 +67,7 @@ def build_app(
     clock = clock or SystemClock()
     doorbell = Doorbell(redis_url(settings))
     url = database_url(settings)
-    engine = create_engine(url, pool_size=2, application_name="billing-intake-health", pre_ping=True)
+    engine = _engine(url, 2, "billing-intake-health")
     secrets = settings.webhook_secrets
     health = Health(
         engine, redis_url(settings), clock, unconfigured=None if secrets else "STRIPE_WEBHOOK_SECRET is not set"
@@ -99,6 +103,12 @@ def build_app(
     return Door({webhook.PATH: webhooks, usage.PATH: reports.door(body_timeout)}, api)
 
 
+def _engine(url: str, pool_size: int, name: str) -> AsyncEngine:
+    return create_engine(
+        url, pool_size=pool_size, application_name=name, pre_ping=True, command_timeout=COMMAND_TIMEOUT
+    )
+
+
 class _Reports:
     """What usage needs: writers of its own, so that no flood of it holds up an event of Stripe's."""
 
@@ -108,8 +118,8 @@ class _Reports:
         self._business = business_clock(settings.billing_clock_file) or clock
         url = database_url(settings)
         # Whoever reads much keeps no key from being checked: each has connections of its own.
-        self._keys = create_engine(url, pool_size=1, application_name="billing-intake-keys", pre_ping=True)
-        self._reading = create_engine(url, pool_size=2, application_name="billing-intake-usage", pre_ping=True)
+        self._keys = _engine(url, 1, "billing-intake-keys")
+        self._reading = _engine(url, 2, "billing-intake-usage")
         self._limits = RateLimit(redis_url(settings), timeout=limit_timeout)
         self._entry = Entry(self._keys, self._business, self._limits, admin_sha256=settings.admin_sha256)
         self._batcher = Batcher(

@@ -39,6 +39,16 @@ def owner(partner: str | None, user: int | None) -> Owner:
     return Owner(api_key_prefix=partner, user_id=user)
 
 
+def kind(typed: str | None) -> str | None:
+    """A kind of credit. Raises BadFilterError with those that there are."""
+    from jobs.partners.credits import KINDS, not_a_kind  # noqa: PLC0415 - who lists all credits needs no business
+
+    found = plain("kind", typed)
+    if found is not None and found not in KINDS:
+        raise BadFilterError("kind", not_a_kind(found))
+    return found
+
+
 def percent(field: str, typed: str | None) -> Decimal | None:
     """`20`, `12.5`. Raises BadFilterError."""
     if typed is None:

@@ -24,6 +24,9 @@ BUSINESS = "jobs.usage.reading"
 RETRY_AFTER = 5
 """Seconds after which it is worth to ask again when the database is away."""
 
+LONGEST_NAME = 64
+"""Characters of an unknown parameter's name that are told."""
+
 Period = Annotated[
     str | None,
     Query(
@@ -85,6 +88,13 @@ def _user(typed: str) -> int:
     return int(typed)
 
 
+def _known(request: Request, *takes: str) -> None:
+    """A misspelt `period` would be answered for another month. Raises RefusalError."""
+    for name in request.query_params:
+        if name not in takes:
+            raise _refused(name[:LONGEST_NAME], f"is not known: this address takes {', '.join(takes)}")
+
+
 def _may_read(caller: Caller, prefix: str | None) -> None:
     """A partner reads its own usage; customers' is the house's to read."""
     if caller.prefix not in {None, prefix}:
@@ -103,13 +113,17 @@ class UsageRead:
         self._wall = wall
         self.default_zone = default_zone
 
-    async def answer(self, request: Request, prefix: str | None, ask: Question) -> Response:
-        """Let the caller in to read `prefix`'s usage (None: a customer's, which only the house may), and answer."""
+    async def answer(self, request: Request, prefix: str | None, ask: Question, *takes: str) -> Response:
+        """Let the caller in to read `prefix`'s usage (None: a customer's, which only the house may), and answer.
+
+        `takes` are the parameters that the question has.
+        """
         headers: Mapping[str, str] = {}
         try:
             caller = await self._entry.admit(request.scope["headers"], TokenScope.READ, self._wall.now())
             headers = dict(caller.headers)
             _may_read(caller, prefix)
+            _known(request, *takes)
             if prefix is not None and "\x00" in prefix:
                 raise _refused("api_key_prefix", f"{prefix!r} is no key prefix")
             return await self._told(ask, headers)
@@ -156,7 +170,7 @@ def router(engine: AsyncEngine, entry: Entry, clock: Clock, wall: Clock, *, defa
     @made.get("/usage/api-partner/{prefix}", summary="What a partner used in a month, its limits and cost")
     async def _partner(request: Request, prefix: str, period: Period = None) -> Response:
         return await usage.answer(
-            request, prefix, lambda reading, conn, now: reading.of_partner(conn, prefix, period, now)
+            request, prefix, lambda reading, conn, now: reading.of_partner(conn, prefix, period, now), "period"
         )
 
     @made.get("/usage/user/{user_id}", summary="What a customer used in a month, the plan's allowance and cost")
@@ -165,6 +179,7 @@ def router(engine: AsyncEngine, entry: Entry, clock: Clock, wall: Clock, *, defa
             request,
             None,
             lambda reading, conn, now: reading.of_user(conn, _user(user_id), period, now, usage.default_zone),
+            "period",
         )
 
     @made.get("/usage/overage/quote", summary="What usage beyond the allowance costs by now, and at the period's end")
@@ -175,7 +190,11 @@ def router(engine: AsyncEngine, entry: Entry, clock: Clock, wall: Clock, *, defa
     ) -> Response:
         if api_key_prefix is not None and user_id is None:
             return await usage.answer(
-                request, api_key_prefix, lambda reading, conn, now: reading.quote_of_partner(conn, api_key_prefix, now)
+                request,
+                api_key_prefix,
+                lambda reading, conn, now: reading.quote_of_partner(conn, api_key_prefix, now),
+                "user_id",
+                "api_key_prefix",
             )
 
         async def of_user(reading: Reading, conn: AsyncConnection, now: datetime) -> Told:
@@ -183,6 +202,6 @@ def router(engine: AsyncEngine, entry: Entry, clock: Clock, wall: Clock, *, defa
                 raise _refused("user_id", "name either user_id or api_key_prefix")
             return await reading.quote_of_user(conn, _user(user_id), now, usage.default_zone)
 
-        return await usage.answer(request, None, of_user)
+        return await usage.answer(request, None, of_user, "user_id", "api_key_prefix")
 
     return made

@@ -39,8 +39,9 @@ LONGEST_NAME = 64
 
 _MOST = 2**63 - 1
 
-Key = Annotated[str, Meta(min_length=1, max_length=255)]
-EventType = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z")]
+Text = Annotated[str, Meta(min_length=1, max_length=255)]
+Key = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\S")]
+EventType = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^(?=\s*\S)[^\x00-\x1f\x7f-\x9f]+\Z")]
 Prefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")]
 UserId = Annotated[int, Meta(ge=1, le=_MOST)] | Annotated[str, Meta(pattern=r"^[0-9]{1,19}\Z")]
 Cents = Annotated[int, Meta(ge=0, le=_MOST)]
@@ -53,7 +54,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
     event_type: EventType
     user_id: UserId | None = None
     api_key_prefix: Prefix | None = None
-    resource_id: Key | None = None
+    resource_id: Text | None = None
     billable: bool | None = None
     cost_units: Decimal | None = None
     unit_price_cents: Cents | None = None
@@ -64,8 +65,8 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
 FIELDS: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Row)}
 
 WANTED = {
-    "idempotency_key": "is needed: text of 1 to 255 characters",
-    "event_type": "is needed: text of 1 to 255 characters, without control characters",
+    "idempotency_key": "is needed: text of 1 to 255 characters, not only spaces",
+    "event_type": "is needed: text of 1 to 255 characters, not only spaces, without control characters",
     "user_id": "is a user's id: a positive integer, or its digits",
     "api_key_prefix": "is a partner's key prefix: up to 64 letters, digits, _ and -",
     "resource_id": "is text of 1 to 255 characters",

@@ -45,7 +45,12 @@ def _standing(name: str, last: Last | None) -> dict[str, Any]:
 
 
 async def standing(conn: AsyncConnection) -> dict[str, Any]:
-    """How each invariant stood when it was last looked at; `holds` is null for one that never was."""
+    """How each invariant stood when it was last looked at; `holds` is null for one that never was.
+
+    So is `ok`, unless one that was looked at does not hold.
+    """
     found: Mapping[str, Last] = await runs.last(conn, failed=True)
     shown = [_standing(name, found.get(name)) for name in INVARIANTS]
-    return {"ok": all(one["holds"] for one in shown), "invariants": shown}
+    holds = [one["holds"] for one in shown]
+    ok = None if None in holds and False not in holds else all(holds)
+    return {"ok": ok, "invariants": shown}

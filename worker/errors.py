@@ -29,6 +29,15 @@ class Refused(Exception):  # noqa: N818 - a verb: the work itself must not be do
         self.reason = reason
 
 
+class WrongFields(Refused):
+    """What is asked for cannot be: each mistake as (the field's name in the books, what to write)."""
+
+    def __init__(self, *told: tuple[str, str]) -> None:
+        """Each is told to whoever asked, by the name that the field has there."""
+        super().__init__("; ".join(f"{field}: {said}" for field, said in told))
+        self.told = told
+
+
 class Unclear(TryLater):
     """No answer came to what we asked of the outside: it may have been done. Look before it is done again."""
 

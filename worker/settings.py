@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from email.utils import parseaddr
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -314,8 +314,8 @@ class Settings(BaseSettings):
     billing_pdf_megabytes: Annotated[int, Field(ge=256, le=16384)] = 1024
     billing_reconcile_repair: Annotated[frozenset[str], NoDecode, BeforeValidator(_repairs)] = frozenset()
     billing_partner_grace_hours: Annotated[int, Field(ge=0, le=72)] = 6
-    log_format: Annotated[str, Field(pattern="^(json|console)$")] = "console"
-    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    log_format: Literal["json", "console"] = "console"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="after")
     def _mode_from_key(self) -> Self:

@@ -126,6 +126,17 @@ class Director:
         self._pass_deeds(to)
         self._set_clock(to)
 
+    def _run(self, to: int) -> None:
+        """Move Stripe's clock from midnight to midnight, as in the history, and let the business keep up.
+
+        What Stripe tells while its clock moves is dated by what the business's clock showed before: a day off at most.
+        """
+        while self.now < to:
+            midnight = (self.now // DAY + 1) * DAY
+            self._move(min(to, midnight))
+            if self.now >= midnight:
+                self._keep_pace()
+
     def _pass_deeds(self, to: int) -> None:
         while self._deeds and self._deeds[0][0] <= to:
             at, deed = self._deeds.pop(0)
@@ -260,7 +271,7 @@ class Director:
                 beat = next(story, None)
             if to == present and watch.every("improvised", improviser.pause()):
                 self._show(feed, improviser.beat(to))
-            self._set_clock(to)
+            self._run(to)
             self._tell(feed)
             if self.chaos is not None and watch.every("deed", self.chaos.chance.uniform(*LIVE_SECONDS)):
                 self._do(self.chaos.any())
@@ -271,7 +282,7 @@ class Director:
                 self._status()
 
     def _show(self, feed: Feed, beat: Beat) -> None:
-        self._set_clock(beat.at)
+        self._run(beat.at)
         self._tell(feed)
         line = self.story.play(beat)
         if line is not None:

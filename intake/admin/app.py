@@ -11,6 +11,7 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from db.engine import create_engine, is_away
 from db.operators.actions import NotAllowedError, UnknownIdsError
@@ -185,7 +186,10 @@ async def _malformed(request: Request, error: Exception) -> Response:
     if dashboard.is_page(request):
         return dashboard.problem(request, 422, "this address is not understood")
     # What was sent is not sent back: it may hold what JSON cannot (a lone surrogate), or be nested beyond all readers.
-    told = [{"type": one["type"], "loc": list(one["loc"]), "msg": one["msg"]} for one in error.errors()]
+    told = [
+        {"type": one["type"], "loc": list(one["loc"]), "msg": one["msg"].removeprefix("Value error, ")}
+        for one in error.errors()
+    ]
     return JSONResponse({"detail": without_secrets(told)}, 422)
 
 
@@ -196,9 +200,10 @@ async def _database(request: Request, error: Exception) -> Response:
         said = "the database is not migrated: run `billing migrate`"
     else:
         said = "the database is away; try again in a moment"
-    if dashboard.is_page(request):
-        return dashboard.problem(request, 503, said)
-    return JSONResponse({"detail": said}, 503, headers={"Retry-After": "5"})
+    page = dashboard.is_page(request)
+    answer = dashboard.problem(request, 503, said) if page else JSONResponse({"detail": said}, 503)
+    answer.headers["Retry-After"] = "5"
+    return answer
 
 
 _ANSWERS = {
@@ -209,6 +214,7 @@ _ANSWERS = {
     RequestValidationError: _malformed,
     DBAPIError: _database,
     OSError: _database,
+    PoolTimeoutError: _database,
     dashboard.SignInFirstError: dashboard.to_sign_in,
 }
 

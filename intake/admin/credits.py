@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.security import HTTPBearer
 
 from db import credits as rows
@@ -25,7 +25,7 @@ from jobs.partners import credits as business
 from jobs.partners import promotions
 from jobs.partners.push_to_stripe import stage_push
 from worker.deps import Tx
-from worker.errors import Refused
+from worker.errors import Refused, WrongFields
 from worker.settings import ConfigurationError
 
 T = TypeVar("T")
@@ -39,11 +39,14 @@ api = APIRouter(
 
 
 async def _acted(at: Desk, work: Callable[[Tx], Awaitable[T]], *, dry_run: bool) -> T:
-    """Do `work`, commit (or undo a dry run), ring. What is refused is answered 409, with why."""
+    """Do `work`, commit (or undo a dry run), ring. What is refused is answered 409, with why; wrong fields 422."""
     try:
         async with hand(at.engine, times(at), dry_run=dry_run) as tx:
             found = await work(tx)
             rings = set[str]() if dry_run else tx.rings
+    except WrongFields as error:
+        told = [{"type": "value_error", "loc": ["body", field], "msg": said} for field, said in error.told]
+        raise HTTPException(422, told) from error
     except (Refused, ConfigurationError) as error:
         raise NotAllowedError([str(error)]) from error
     for queue in rings:
@@ -60,7 +63,7 @@ async def list_credits(at: AtDesk, query: Annotated[models.CreditListing, Query(
     """Credits, newest first."""
     now = times(at).now()
     whose = None if query.partner is None and query.user is None else words.owner(query.partner, query.user)
-    kind = plain("kind", query.kind)
+    kind = words.kind(query.kind)
     async with at.engine.connect() as conn:
         found = await rows.listing(
             conn, now=now, limit=query.limit, owner=whose, kind=kind, all_=query.all, after=query.after
@@ -111,10 +114,10 @@ async def void_credit(at: AtDesk, who: ByOperator, credit_id: JobId, asked: Reas
 
 
 @api.get("/promo-codes")
-async def list_codes(at: AtDesk, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> models.CodePage:
+async def list_codes(at: AtDesk, query: Annotated[models.CodeListing, Query()]) -> models.CodePage:
     """Promotion codes, newest first."""
     async with at.engine.connect() as conn:
-        found = await words.promo_story(conn, limit=limit)
+        found = await words.promo_story(conn, limit=query.limit)
     return models.CodePage(codes=[models.Code.model_validate(one) for one in found])
 
 

@@ -1,15 +1,30 @@
 """The internal API's answers about credits, codes and payments: the fields that the commands print with --json."""
 
+import re
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from intake.admin.models import Limit, Reasoned
 
 Cents = Annotated[int, Field(description="Minor units of the currency beside it.")]
 Above = Annotated[int, Field(gt=0, le=10**15, description="Minor units, above 0.")]
-Currency = Annotated[str, Field(pattern=r"^[a-z]{3}$", description="Lower case, as Stripe writes it.")]
+
+
+def _currency(typed: str) -> str:
+    if not re.fullmatch(r"[a-z]{3}", typed):
+        raise ValueError("is three small letters, as Stripe writes it: eur")
+    return typed
+
+
+def _percent(typed: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,4})?", typed):
+        raise ValueError("is no percentage: write 20 or 12.5, as text")
+    return typed
+
+
+Currency = Annotated[str, AfterValidator(_currency), Field(description="Lower case, as Stripe writes it.")]
 Prefix = Annotated[str | None, Field(max_length=64, description="A partner's key prefix.")]
 UserId = Annotated[int | None, Field(ge=1, lt=2**63, description="A customer, by our id.")]
 
@@ -82,6 +97,14 @@ class GrantCredit(Reasoned):
     expires_at: datetime | None = None
 
 
+class CodeListing(BaseModel):
+    """A page of promotion codes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+
+
 class Code(BaseModel):
     """A promotion code."""
 
@@ -112,7 +135,7 @@ class AddCode(Reasoned):
     code: str
     amount_cents: Above | None = None
     currency: Currency | None = None
-    percent: Annotated[str | None, Field(pattern=r"^\d{1,3}(\.\d{1,4})?$", description="A decimal: 12.5.")] = None
+    percent: Annotated[str, AfterValidator(_percent), Field(description="A decimal: 12.5.")] | None = None
     months: int | None = None
     credit_days: int | None = None
     max_redemptions: int | None = None

@@ -63,9 +63,9 @@ async def cases(at: Desk, query: models.DunningListing) -> list[dict[str, Any]]:
 
 
 @router.get("/figures")
-async def show_figures(at: AtDesk, since: str | None = None, until: str | None = None) -> models.DunningFigures:
+async def show_figures(at: AtDesk, query: Annotated[models.FiguresQuery, Query()]) -> models.DunningFigures:
     """What dunning brings in: of the cases opened in that time (ages like `90d`, or ISO 8601)."""
-    return models.DunningFigures.model_validate(await figures_of(at, since, until))
+    return models.DunningFigures.model_validate(await figures_of(at, query.since, query.until))
 
 
 async def figures_of(at: Desk, since: str | None = None, until: str | None = None) -> dict[str, Any]:

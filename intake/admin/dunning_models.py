@@ -10,6 +10,15 @@ from intake.admin.models import AuditRow, Limit, Reasoned
 Cents = Annotated[int, Field(description="Minor units of the currency beside it.")]
 
 
+class FiguresQuery(BaseModel):
+    """Of which time the figures are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: str | None = None
+    until: str | None = None
+
+
 class DunningListing(BaseModel):
     """A page of cases: by default those that are not closed."""
 

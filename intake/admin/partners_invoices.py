@@ -20,6 +20,7 @@ from intake.admin.dashboard import OwnForm, SignedIn, see
 from intake.admin.desk import AtDesk, Desk
 from intake.admin.dunning import times
 from intake.dunning import hand, money
+from intake.months import month
 from intake.partner_invoices import BUSY, LOCKED, done_json, preview_json, waiting
 from jobs.invoices.sellers import sellers_from
 from jobs.partners import release as releasing
@@ -39,7 +40,6 @@ api = APIRouter(
 )
 pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 LONGEST_WHY, LONGEST_PERIOD = 500, 20
-Month = Annotated[str | None, Query(max_length=20, description="A month of the period: 2026-10; else the running one.")]
 
 
 def settings_of(request: Request) -> Settings:
@@ -77,22 +77,21 @@ async def _prefix(tx: Tx, typed: str) -> str:
 
 
 @api.get("/parked")
-async def list_parked(
-    at: AtDesk, partner: Annotated[str | None, Query(max_length=64, description="Only of this prefix.")] = None
-) -> models.ParkedPage:
+async def list_parked(at: AtDesk, query: Annotated[models.ParkedQuery, Query()]) -> models.ParkedPage:
     """Periods that wait for somebody, and why; and usage that came after the last invoice of an ended contract."""
-    found = await acted(at, lambda tx: waiting(tx, plain("partner", partner)), dry_run=True)
+    found = await acted(at, lambda tx: waiting(tx, plain("partner", query.partner)), dry_run=True)
     return models.ParkedPage(periods=[models.Parked.model_validate(row) for row in found])
 
 
 @api.get("/{prefix}/preview", responses=REFUSED)
 async def preview_invoice(
-    at: AtDesk, settings: WithSettings, prefix: str, period: Month = None
+    at: AtDesk, settings: WithSettings, prefix: str, query: Annotated[models.PreviewQuery, Query()]
 ) -> models.PartnerPreview:
     """The very invoice that the partner would get, with each amount's arithmetic; nothing is written."""
+    wanted = month(query.period)
 
     async def work(tx: Tx) -> models.PartnerPreview:
-        found = await preview(tx, await _prefix(tx, prefix), period, sellers_from(settings))
+        found = await preview(tx, await _prefix(tx, prefix), wanted, sellers_from(settings))
         return models.PartnerPreview.model_validate(preview_json(found))
 
     return await acted(at, work, dry_run=True)
@@ -111,10 +110,10 @@ class _Hand:
     prefix: str
 
     async def settle(self, act: Act, asked: models.OnPeriod) -> models.PeriodDone:
-        by = Actor(self.who, plain("why", asked.why))
+        by, wanted = Actor(self.who, plain("why", asked.why)), month(asked.period)
 
         async def work(tx: Tx) -> models.PeriodDone:
-            done = await act(tx, await _prefix(tx, self.prefix), asked.period, self.settings, by)
+            done = await act(tx, await _prefix(tx, self.prefix), wanted, self.settings, by)
             return models.PeriodDone.model_validate(done_json(done, dry_run=asked.dry_run))
 
         return await acted(self.at, work, dry_run=asked.dry_run)
@@ -139,10 +138,10 @@ async def release_period(
 @api.post("/{prefix}/void", responses=REFUSED)
 async def void_period(at: AtDesk, who: ByOperator, prefix: str, asked: models.OnPeriod) -> models.PeriodVoid:
     """Drop a period: one that is parked, or an issued invoice that nobody has paid."""
-    by = Actor(who, plain("why", asked.why))
+    by, wanted = Actor(who, plain("why", asked.why)), month(asked.period)
 
     async def work(tx: Tx) -> tuple[str, str]:
-        return await releasing.void(tx, await _prefix(tx, prefix), asked.period, by)
+        return await releasing.void(tx, await _prefix(tx, prefix), wanted, by)
 
     name, was = await acted(at, work, dry_run=asked.dry_run)
     return models.PeriodVoid(partner=prefix, period=name, was=was, dry_run=asked.dry_run)
@@ -166,7 +165,7 @@ def asked_for(fields: dict[str, str]) -> models.OnPeriod:
     period = plain("period", fields.get("period", "").strip())
     if not period or len(period) > LONGEST_PERIOD:
         raise BadFilterError("period", "is missing: a month of it, such as 2026-10")
-    return models.OnPeriod(period=period, why=why)
+    return models.OnPeriod(period=month(period), why=why)
 
 
 @pages.post("/partners/{prefix}/release")

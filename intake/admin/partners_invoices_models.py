@@ -3,12 +3,30 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from intake.admin.models import Reasoned
 
 Cents = Annotated[int, Field(description="Minor units of the currency beside it.")]
 Month = Annotated[str, Field(max_length=20, description="A month of the period: 2026-10.")]
+
+
+class PreviewQuery(BaseModel):
+    """Which period is previewed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    period: Annotated[
+        str | None, Field(max_length=20, description="A month of the period: 2026-10; else the running one.")
+    ] = None
+
+
+class ParkedQuery(BaseModel):
+    """Whose periods."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    partner: Annotated[str | None, Field(max_length=64, description="Only of this prefix.")] = None
 
 
 class OnPeriod(Reasoned):

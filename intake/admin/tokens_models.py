@@ -35,7 +35,9 @@ class CreateToken(Why):
 
     partner: Annotated[str, Field(description="The partner's key prefix, as in the contract.")]
     name: Annotated[str | None, Field(max_length=200, description="What it is for.")] = None
-    scopes: Annotated[tuple[str, ...], Field(max_length=10, description="usage:write, usage:read; none: both.")] = ()
+    scopes: Annotated[
+        tuple[str, ...] | None, Field(max_length=10, description="usage:write, usage:read; left out or null: both.")
+    ] = None
     expires: Annotated[str | None, Field(max_length=40, description="90d, or a date, UTC; null: never.")] = None
 
 

@@ -1,11 +1,11 @@
 """The internal API of the books' own invariants: how each stood when it was last looked at."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from intake.admin.api import bearer
 from intake.admin.desk import AtDesk
@@ -17,6 +17,12 @@ api = APIRouter(
     dependencies=[Depends(bearer), Depends(HTTPBearer(auto_error=False, description="ADMIN_TOKEN"))],
     responses={401: {"description": "No token, or a wrong one."}, 503: {"description": "The database is away."}},
 )
+
+
+class Nothing(BaseModel):
+    """It takes no parameter: all invariants are told."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class InvariantState(BaseModel):
@@ -36,14 +42,17 @@ class InvariantState(BaseModel):
 
 
 class VerificationAnswer(BaseModel):
-    """`ok` only if each invariant was looked at to the end, and holds."""
+    """`ok` only if each invariant was looked at to the end, and holds.
 
-    ok: bool
+    It is null as long as some were never looked at, and none of the others is broken.
+    """
+
+    ok: bool | None
     invariants: list[InvariantState]
 
 
 @api.get("/verify")
-async def verification(at: AtDesk) -> VerificationAnswer:
+async def verification(at: AtDesk, _: Annotated[Nothing, Query()]) -> VerificationAnswer:
     """How the books' own invariants stood when they were last looked at: hourly, and each night as a whole."""
     async with at.engine.connect() as conn:
         return VerificationAnswer.model_validate(await standing(conn))

@@ -14,12 +14,12 @@ from db.operators.filters import page_size
 from intake import amounts
 from intake import credits as words
 from intake.commands import render
-from intake.commands.connect import NO, actor, ask, fail, reasoned, ring
+from intake.commands.connect import NO, USAGE, actor, ask, fail, reasoned, ring
 from intake.commands.options import AsJson, DryRun, Limit, Reason, Who, Why
 from intake.dunning import Times, hand, money
 from worker.clock import SystemClock, business_clock
 from worker.deps import Tx
-from worker.errors import Refused, TryLater
+from worker.errors import Refused, TryLater, WrongFields
 from worker.settings import load_settings
 
 T = TypeVar("T")
@@ -43,6 +43,16 @@ Currency = Annotated[str | None, typer.Option(help="Three letters: eur.")]
 Expires = Annotated[str | None, typer.Option(help="The last day (UTC): 2027-03-31. By default never.")]
 
 
+NAMES = {
+    "code": "CODE",
+    "amount_cents": "--amount",
+    "credit_days": "--credit-days",
+    "max_redemptions": "--max",
+    "expires_at": "--expires",
+}
+"""What fields are called here, where it is not the field's own name."""
+
+
 def times() -> Times:
     """By which the business counts."""
     return Times(SystemClock(), business_clock(load_settings().billing_clock_file))
@@ -52,6 +62,8 @@ def refusals(work: Callable[[AsyncEngine, datetime], Awaitable[T]]) -> T:
     """Do `work`; what is refused, or must wait, is told in words."""
     try:
         return ask(work)
+    except WrongFields as error:
+        fail("\n".join(f"{NAMES.get(field, f'--{field}')}: {said}" for field, said in error.told), USAGE)
     except (Refused, TryLater) as error:
         fail(error.reason, NO)
 
@@ -133,9 +145,10 @@ def list_(
     now = times().now()
 
     async def work(engine: AsyncEngine, _: datetime) -> list[dict[str, Any]]:
+        of_kind = None if kind is None else words.kind(kind)
         whose = None if partner is None and user is None else words.owner(partner, user)
         async with engine.connect() as conn:
-            found = await rows.listing(conn, now=now, limit=page_size(limit), owner=whose, kind=kind, all_=all_)
+            found = await rows.listing(conn, now=now, limit=page_size(limit), owner=whose, kind=of_kind, all_=all_)
         return [words.credit_json(one, now) for one in found]
 
     found = ask(work)

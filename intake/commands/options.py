@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from db.operators.filters import BadFilterError
+from intake.commands.connect import plain_errors
 
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 Since = Annotated[str | None, typer.Option(help="From then on: an age (30m, 2h, 7d) or a date, UTC.")]
@@ -25,6 +26,14 @@ def nearest(typed: str | None, known: Sequence[str]) -> str:
     """`; did you mean …?`, or nothing."""
     near = get_close_matches(typed, known, n=1) if typed else []
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def month(typed: str | None) -> str | None:
+    """The `--period` of a command that takes a month. What is none ends the command as wrong usage."""
+    from intake import months  # noqa: PLC0415 - other commands need no billing periods
+
+    with plain_errors():
+        return months.month(typed)
 
 
 def past(begin: datetime | None, end: datetime | None, now: datetime) -> None:

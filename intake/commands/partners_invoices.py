@@ -16,7 +16,7 @@ from intake.commands import invoices_files as files
 from intake.commands import render
 from intake.commands.connect import NO, actor, ask, fail, reasoned, ring
 from intake.commands.invoices_pages import document_page
-from intake.commands.options import AsJson, DryRun, Reason, Who, Why, Yes
+from intake.commands.options import AsJson, DryRun, Reason, Who, Why, Yes, month
 from intake.commands.parked_pages import waits_page
 from intake.dunning import Times, hand, money
 from intake.partner_invoices import BUSY, LOCKED, done_json, preview_json, unnumbered, waiting
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 BUILDER = "jobs.invoices.page:build"
 Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="What the partner's keys begin with, such as nw_live.")]
-Month = Annotated[str, typer.Option("--period", help="A month of the period: 2026-10.")]
+Month = Annotated[str, typer.Option("--period", callback=month, help="A month of the period: 2026-10.")]
 
 
 def _times() -> Times:
@@ -84,7 +84,7 @@ def preview(
     prefix: Prefix,
     *,
     period: Annotated[
-        str | None, typer.Option(help="A month of the period: 2026-10; by default the running one.")
+        str | None, typer.Option(callback=month, help="A month of the period: 2026-10; by default the running one.")
     ] = None,
     pdf: Annotated[
         Path | None, typer.Option("--pdf", help="Write the invoice, marked as a draft; - is standard output.")

@@ -51,9 +51,10 @@ def create(
                 actor(who, why),
                 now=now,
                 name=name,
-                scopes=scope or [],
+                scopes=scope or None,
                 expires=expires,
                 dry_run=dry_run,
+                field="scope",
             )
 
     made = ask(work)

@@ -15,7 +15,7 @@ from db.operators.filters import page_size
 from intake.commands import render
 from intake.commands.connect import NO, actor, ask, fail, reasoned, ring
 from intake.commands.invoices_pages import document_page
-from intake.commands.options import AsJson, DryRun, Limit, Reason, Who, Why, Yes
+from intake.commands.options import AsJson, DryRun, Limit, Reason, Who, Why, Yes, month
 from intake.commands.parked_pages import waits_page
 from intake.dunning import Times, hand, money
 from jobs.rules.billing_periods import Period as Month
@@ -34,7 +34,7 @@ app = typer.Typer(
     epilog="Example: billing usage overage preview 17 --period 2026-10",
 )
 User = Annotated[int, typer.Argument(metavar="USER", help="The customer, by our id.")]
-Period = Annotated[str, typer.Option("--period", help="A month: 2026-10.")]
+Period = Annotated[str, typer.Option("--period", callback=month, help="A month: 2026-10.")]
 
 
 def _do(act: Callable[[Tx], Awaitable[T]], *, dry_run: bool) -> T:
@@ -115,7 +115,9 @@ def _page(prepared: Prepared, last: str, *, whole: bool) -> None:
 def preview(
     user: User,
     *,
-    period: Annotated[str | None, typer.Option(help="A month: 2026-10; by default the running one.")] = None,
+    period: Annotated[
+        str | None, typer.Option(callback=month, help="A month: 2026-10; by default the running one.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the very invoice that a subscriber would get for a month; nothing is written.

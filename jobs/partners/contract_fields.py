@@ -80,12 +80,18 @@ def text(longest: int, *, lines: bool = False) -> Reader:
     return read
 
 
+def _numbers(word: str) -> list[str]:
+    """Whoever wrote `net_7` means 7 days, and no other number that looks like it."""
+    return re.findall(r"[0-9]+", word)
+
+
 def choice(*known: str) -> Reader:
     """One of a few words."""
 
     def read(value: Any, _: str) -> str:
         if value not in known:
-            hint = near(value, known) if isinstance(value, str) else ""
+            same = [one for one in known if _numbers(one) == _numbers(value)] if isinstance(value, str) else []
+            hint = near(value, same) if same else ""
             raise _said(f"{value!r} is not known{hint or ':'} it is one of {', '.join(known)}")
         return value
 

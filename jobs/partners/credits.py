@@ -13,7 +13,7 @@ from jobs.invoices.codes import CURRENCIES
 from jobs.rules import credits as rules
 from jobs.rules.documents import LARGEST
 from worker.deps import Tx
-from worker.errors import Refused
+from worker.errors import Refused, WrongFields
 
 KINDS: Final = ("refund", "promotional", "goodwill", "chargeback")
 
@@ -59,30 +59,41 @@ async def lock(tx: Tx, invoice_id: int) -> None:
     await rows.lock_of_invoice(tx.conn, invoice_id)
 
 
-def _problems(new: NewCredit, now: datetime) -> list[str]:
-    found: list[str] = []
+def _problems(new: NewCredit, now: datetime) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
     if new.kind not in KINDS:
-        found.append(f"kind: {new.kind!r} is none of {', '.join(KINDS)}")
+        found.append(("kind", not_a_kind(new.kind)))
     if new.currency not in CURRENCIES:
-        found.append(f"currency: {new.currency!r} is none that invoices are written in; for example eur")
+        found.append(("currency", f"{new.currency!r} is none that invoices are written in; for example eur"))
     if not 0 < new.amount_cents <= LARGEST:
-        found.append(
-            f"amount: {money(new.amount_cents, new.currency)} is not above 0 and at most {money(LARGEST, new.currency)}"
-        )
+        most = money(LARGEST, new.currency)
+        found.append(("amount_cents", f"{money(new.amount_cents, new.currency)} is not above 0 and at most {most}"))
     if not new.reason.strip():
-        found.append("reason: is missing: say why, for the customer and for the books")
+        found.append(("why", "is missing: say why, for the customer and for the books"))
     if new.expires_at is not None and new.expires_at <= now:
-        found.append(f"expires: {new.expires_at:%Y-%m-%d} is past: nobody could spend it")
+        found.append(("expires_at", f"{new.expires_at:%Y-%m-%d} is past: nobody could spend it"))
     return found
 
 
+def not_a_kind(kind: str) -> str:
+    """That there is no such kind of credit, and which there are."""
+    return f"{kind[:40]!r} is none of {', '.join(KINDS)}"
+
+
+def nobody(owner: Owner) -> str:
+    """That there is no such owner, and where to look."""
+    return f"there is no {named(owner)}{': see `billing partners list`' if owner.api_key_prefix is not None else ''}"
+
+
 async def grant(tx: Tx, new: NewCredit, by: Actor) -> int:
-    """Give a credit, and write down who did. Returns its id. Raises Refused with all that is wrong."""
+    """Give a credit, and write down who did. Returns its id. Raises WrongFields with all that is wrong, Refused."""
     found = _problems(new, tx.now)
-    if not await rows.owner_exists(tx.conn, new.owner):
-        found.append(f"{named(new.owner)}: there is none; see `billing partners list`")
+    known = await rows.owner_exists(tx.conn, new.owner)
     if found:
-        raise Refused("; ".join(found))
+        whose = "user" if new.owner.api_key_prefix is None else "partner"
+        raise WrongFields(*found, *([] if known else [(whose, nobody(new.owner))]))
+    if not known:
+        raise Refused(nobody(new.owner))
     made = await rows.add(tx.conn, new, by=by.who, now=tx.now)
     details = {"kind": new.kind, "amount_cents": new.amount_cents, "currency": new.currency}
     await write_audit(tx.conn, by, "credits.grant", f"credit:{made}", now=tx.now, details=details)

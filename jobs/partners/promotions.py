@@ -16,10 +16,10 @@ from db.promotions import NewPromoCode, PromoCode
 from db.usage import Owner
 from jobs.invoices.codes import CURRENCIES
 from jobs.invoices.drafts import DraftDiscount
-from jobs.partners.credits import money, named
+from jobs.partners.credits import money, named, nobody
 from jobs.rules.documents import LARGEST
 from worker.deps import Tx
-from worker.errors import Refused
+from worker.errors import Refused, WrongFields
 
 _CODE = re.compile(r"[A-Z0-9][A-Z0-9_-]{2,39}")
 LONGEST_MONTHS = 120
@@ -47,44 +47,47 @@ def months_after(at: datetime, months: int) -> datetime:
     return at.replace(year=year, month=month, day=min(at.day, monthrange(year, month)[1]))
 
 
-def _amount_problems(new: NewPromoCode) -> list[str]:
-    found: list[str] = []
+def _amount_problems(new: NewPromoCode) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
     if (new.amount_cents is None) == (new.percent is None):
-        found.append("give either --percent or --amount")
+        found.append(("percent", "give either a percentage or an amount"))
     if (new.amount_cents is None) != (new.currency is None):
-        found.append("--amount and --currency go together")
+        found.append(("currency", "an amount and its currency go together"))
     if new.currency is not None and new.currency not in CURRENCIES:
-        found.append(f"currency: {new.currency!r} is none that invoices are written in; for example eur")
+        found.append(("currency", f"{new.currency!r} is none that invoices are written in; for example eur"))
     if new.amount_cents is not None and not 0 < new.amount_cents <= LARGEST:
-        found.append(f"amount: {money(new.amount_cents, new.currency or 'usd')} is not above 0")
+        currency = new.currency or "usd"
+        told = f"{money(new.amount_cents, currency)} is not above 0 and at most {money(LARGEST, currency)}"
+        found.append(("amount_cents", told))
     if new.percent is not None and not (new.percent.is_finite() and 0 < new.percent <= 100):  # noqa: PLR2004 - percent
-        found.append(f"percent: {new.percent} is not above 0 and at most 100")
+        found.append(("percent", f"{new.percent} is not above 0 and at most 100"))
     elif new.percent is not None and new.percent != round(new.percent, PLACES):
-        found.append(f"percent: {new.percent} has more than {PLACES} decimal places")
+        found.append(("percent", f"{new.percent} has more than {PLACES} decimal places"))
     return found
 
 
-def problems(new: NewPromoCode, now: datetime) -> list[str]:
-    """All that is wrong with a code that is about to be made."""
+def problems(new: NewPromoCode, now: datetime) -> list[tuple[str, str]]:
+    """All that is wrong with a code that is about to be made, by the fields of `NewPromoCode`."""
     found = _amount_problems(new)
     if not _CODE.fullmatch(new.code):
-        found.append(f"code: {new.code!r} is not 3 to 40 letters, digits, - and _; for example WELCOME-20")
+        found.append(("code", f"{new.code[:60]!r} is not 3 to 40 letters, digits, - and _; for example WELCOME-20"))
     if new.months is not None and (new.percent is None or not 1 <= new.months <= LONGEST_MONTHS):
-        found.append(f"months: of a percentage, from 1 to {LONGEST_MONTHS}; leave it out for ever")
+        found.append(("months", f"of a percentage, from 1 to {LONGEST_MONTHS}; leave it out for ever"))
     if new.credit_days is not None and (new.amount_cents is None or not 1 <= new.credit_days <= LONGEST_DAYS):
-        found.append(f"credit days: of an amount, from 1 to {LONGEST_DAYS}; leave them out for a credit without end")
+        told = f"of an amount, from 1 to {LONGEST_DAYS}; leave them out for a credit without end"
+        found.append(("credit_days", told))
     if new.max_redemptions is not None and not 1 <= new.max_redemptions <= MOST_REDEMPTIONS:
-        found.append(f"max: from 1 to {MOST_REDEMPTIONS}; leave it out for no limit")
+        found.append(("max_redemptions", f"from 1 to {MOST_REDEMPTIONS}; leave it out for no limit"))
     if new.expires_at is not None and new.expires_at <= now:
-        found.append(f"expires: {new.expires_at:%Y-%m-%d} is past: nobody could redeem it")
+        found.append(("expires_at", f"{new.expires_at:%Y-%m-%d} is past: nobody could redeem it"))
     return found
 
 
 async def add(tx: Tx, new: NewPromoCode, by: Actor) -> int:
-    """Make a code. Returns its id. Raises Refused with all that is wrong."""
+    """Make a code. Returns its id. Raises WrongFields with all that is wrong, Refused."""
     found = problems(new, tx.now)
     if found:
-        raise Refused("; ".join(found))
+        raise WrongFields(*found)
     made = await rows.add(tx.conn, new, by=by.who, now=tx.now)
     if made is None:
         raise Refused(f"there is a code {new.code} already: see `billing credits promo list`")
@@ -125,7 +128,7 @@ async def redeem(tx: Tx, code: str, owner: Owner, by: Actor) -> PromoCode:
     code = spelled(code)
     promo = await _redeemable(tx, code)
     if not await credit_rows.owner_exists(tx.conn, owner):
-        raise Refused(f"{named(owner)}: there is none; see `billing partners list`")
+        raise Refused(nobody(owner))
     ends = months_after(tx.now, promo.months) if promo.months is not None else None
     redemption = await rows.redeem(tx.conn, promo.id, owner, ends_at=ends, now=tx.now)
     if redemption is None:

@@ -253,4 +253,18 @@ async def test_without_a_key_it_says_so() -> None:
 
 def test_what_postgresql_cannot_hold_is_left_out_of_a_reason() -> None:
     error = stripe.AuthenticationError("a bad\x00key \ud800", http_status=401)
-    assert verb(error, "events").reason.endswith("GET /v1/events: a bad key ?")
+    assert verb(error, "events").reason.startswith("Stripe answered 401 to GET /v1/events: a bad key ?.")
+
+
+def test_a_key_that_stripe_does_not_know_is_told_with_its_variable_and_where_there_is_one() -> None:
+    error = stripe.AuthenticationError("Invalid API Key provided: banana", http_status=401)
+    told = verb(error, "events")
+    assert isinstance(told, Refused)
+    for part in (
+        "Invalid API Key provided: banana. ",
+        "STRIPE_SECRET_KEY",
+        "https://dashboard.stripe.com/apikeys",
+        "sk_",
+    ):
+        assert part in told.reason
+    assert "STRIPE_SECRET_KEY" not in verb(stripe.InvalidRequestError("no", None, http_status=404), "events").reason

@@ -135,6 +135,10 @@ async def test_a_key_is_its_owners_own(client: Client, engine: AsyncEngine, rows
 
 BAD: list[tuple[str, Any]] = [
     ("idempotency_key", {"idempotency_key": ""}),
+    ("idempotency_key", {"idempotency_key": " "}),
+    ("idempotency_key", {"idempotency_key": "\u2003\t\n"}),
+    ("event_type", {"event_type": " "}),
+    ("event_type", {"event_type": "\u00a0 \u2003"}),
     ("idempotency_key", {"idempotency_key": "x" * 256}),
     ("idempotency_key", {"idempotency_key": 5}),
     ("idempotency_key", {"idempotency_key": "a\0b"}),

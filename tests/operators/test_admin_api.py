@@ -1,6 +1,7 @@
 """The internal API: only the token passes, and it does what the commands do."""
 
 import json
+import re
 from typing import Any
 
 import httpx
@@ -235,3 +236,17 @@ async def test_a_payload_of_any_depth_can_be_told(admin: Door, books: Books, lev
     shown = told.json()["payload"]
     assert isinstance(shown, dict if levels < 100 else str)
     assert "hidden" not in told.text
+
+
+async def test_a_misspelt_parameter_is_answered_with_nothing_else(admin: Door) -> None:
+    """Else `?perod=2026-10` would be answered for another month, and nobody would see it."""
+    paths = (await admin.get("/openapi.json")).json()["paths"]
+    asked = {
+        re.sub(r"\{[^}]+\}", "1", path)
+        for path, ways in paths.items()
+        if path.startswith("/admin/") and any(one["in"] == "query" for one in ways.get("get", {}).get("parameters", ()))
+    }
+    assert {"/admin/events", "/admin/partners/1/preview", "/admin/dunning/figures", "/admin/promo-codes"} <= asked
+    for path in sorted({*asked, "/admin/verify"}):
+        answer = await admin.get(f"{path}?perod=1", headers=BEARER)
+        assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["query", "perod"]), path

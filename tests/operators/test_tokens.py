@@ -52,6 +52,8 @@ async def test_what_was_typed_wrongly_is_told(billing: Billing) -> None:
         (("--partner", "acme", "--scope", "usage:wirte"), "usage:write"),
         (("--partner", "acme", "--expires", "soon"), "write 90d"),
         (("--partner", "acme", "--expires", "2020-01-01"), "has passed"),
+        (("--partner", "acme", "--expires", "0d"), "--expires: '0d' has passed"),
+        (("--partner", "acme", "--scope", ""), "--scope: names no scope"),
     ):
         refused = await billing("tokens", "create", *words)
         assert (refused.exit_code, told in refused.stderr) == (2, True), refused.output

@@ -66,7 +66,7 @@ async def test_what_is_parked_is_listed_and_released(firm: Firm, admin: Door) ->
     "case",
     [
         ("GET", "/partners/nobody/preview", None, 404),
-        ("GET", "/partners/nw/preview?period=soon", None, 409),
+        ("GET", "/partners/nw/preview?period=2031-01", None, 409),
         ("POST", "/partners/nw/invoice", {"period": "2026-11", "why": "x"}, 409),
         ("POST", "/partners/nw/invoice", {"period": "2026-10"}, 422),
         ("POST", "/partners/nw/release", {"period": "2026-10", "why": "x"}, 409),
@@ -84,6 +84,19 @@ async def test_what_cannot_be_is_refused(firm: Firm, admin: Door, case: tuple[st
     method, path, body, code = case
     await firm.contract(contract_start_date=date(2026, 10, 1))
     assert (await ask(admin, method, path, body, code=code))["detail"]
+
+
+@pytest.mark.parametrize("what", ["preview", "invoice", "release", "void"])
+async def test_a_month_that_is_none_is_told_by_its_field(firm: Firm, admin: Door, what: str) -> None:
+    await firm.contract(contract_start_date=date(2026, 10, 1))
+    if what == "preview":
+        told = await ask(admin, "GET", "/partners/nw/preview?period=2026-13", code=422)
+        misspelt = await ask(admin, "GET", "/partners/nw/preview?perod=2026-10", code=422)
+        assert misspelt["detail"][0]["loc"] == ["query", "perod"]
+    else:
+        told = await ask(admin, "POST", f"/partners/nw/{what}", {"period": "2026-13", "why": "x"}, code=422)
+    (one,) = told["detail"]
+    assert (one["loc"], "write its month, such as 2026-10" in one["msg"]) == (["period"], True)
 
 
 async def test_others_at_the_partner_are_told_of(firm: Firm, admin: Door) -> None:
@@ -126,6 +139,26 @@ async def test_keys_are_made_listed_and_ended(firm: Firm, admin: Door) -> None:
         ("ada", "tokens.create", "signed"),
         ("ada", "tokens.revoke", "it leaked"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "says"),
+    [
+        ("scopes", [], "usage:write, usage:read"),
+        ("scopes", [""], "usage:write, usage:read"),
+        ("scopes", ["usage:raed"], "did you mean 'usage:read'?"),
+        ("expires", "0d", "write 90d"),
+        ("expires", "2020-01-01", "has passed"),
+    ],
+)
+async def test_a_key_that_would_do_more_or_nothing_is_not_made(
+    firm: Firm, admin: Door, field: str, typed: object, says: str
+) -> None:
+    (told,) = (await ask(admin, "POST", "/tokens", {"partner": "nw", field: typed}, code=422))["detail"]
+    assert (told["loc"], says in told["msg"]) == ([field], True), told
+    assert await firm.query("SELECT 1 FROM api_tokens") == []
+    made = await ask(admin, "POST", "/tokens", {"partner": "nw", "scopes": None})
+    assert made["scopes"] == ["usage:write", "usage:read"]
 
 
 async def test_nobody_passes_without_the_token(admin: Door) -> None:

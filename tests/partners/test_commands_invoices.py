@@ -113,5 +113,8 @@ async def test_what_cannot_be_is_said(firm: Firm, typed: Typed) -> None:
     broken = await typed("partners", "preview", "nw", code=1)
     assert "currency: 'xyz' is no currency" in broken.output
     await firm.execute("UPDATE api_partner_contracts SET currency = 'eur'")
-    assert "write its month" in (await typed("partners", "invoice", "nw", "--period", "now", code=1)).output
+    for what in ("preview", "invoice", "release", "void"):
+        why = ("--why", "x") if what in {"release", "void"} else ()
+        refused = (await typed("partners", what, "nw", "--period", "2026-13", *why, code=2)).output
+        assert refused == "--period: '2026-13' is no period: write its month, such as 2026-10\n"
     assert (await typed("invoices", "explain", "API-1", code=1)).output

@@ -142,7 +142,12 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("tiers", [[]], "tiers[0]: is a tier: write up_to, unit_price_cents, flat_fee_cents"),
     ("deed_events", ["a b"], "deed_events[0]: 'a b' is no event type"),
     ("prcing_model", "flat", "prcing_model: is unknown; did you mean 'pricing_model'"),
-    ("payment_terms", "net_45", "did you mean 'net_15'"),
+    (
+        "payment_terms", "net_7",
+        "payment_terms: 'net_7' is not known: it is one of immediate, net_15, net_30, net_60, end_of_month",
+    ),
+    ("payment_terms", "net_45", "'net_45' is not known: it is one of"),
+    ("payment_terms", "ned_30", "did you mean 'net_30'"),
     ("payment_terms", "Net 30", ""),
     ("status", "open", "it is one of draft, active, paused, ended"),
     ("notes", "\0", "cannot be written"),

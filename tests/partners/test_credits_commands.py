@@ -96,9 +96,19 @@ async def test_codes(billing: Billing, firm: Firm) -> None:
     made = await told(billing, "credits", "promo", "add", "welcome", "--percent", "20", "--months", "3", "--max", "1")
     assert (made["code"], made["gives"]) == ("WELCOME", "20 % off for 3 months")
     assert (await billing("credits", "promo", "add", "x", "--percent", "abc")).exit_code == 2
-    assert (await billing("credits", "promo", "add", "xyz")).exit_code == 1
+    neither = await billing("credits", "promo", "add", "a b")
+    assert (neither.exit_code, neither.stderr.splitlines()[0]) == (
+        2,
+        "--percent: give either a percentage or an amount",
+    )
+    assert neither.stderr.splitlines()[1].startswith("CODE: 'A B' is not 3 to 40 letters")
     many = await billing("credits", "promo", "add", "xyz", "--percent", "5", "--max", "99999999999999999999")
-    assert (many.exit_code, "max: from 1 to 1000000000" in many.output) == (1, True)
+    assert (many.exit_code, "--max: from 1 to 1000000000" in many.output) == (2, True)
+    odd = await billing(*GRANT, "--why", "x", "--kind", "gift")
+    assert (odd.exit_code, "--kind: 'gift' is none of refund, promotional" in odd.output) == (2, True)
+    unknown = await billing("credits", "list", "--kind", "foo")
+    assert (unknown.exit_code, unknown.stdout) == (2, "")
+    assert unknown.stderr == "--kind: 'foo' is none of refund, promotional, goodwill, chargeback\n"
     done = await billing("credits", "promo", "redeem", "WELCOME", "--partner", "hopper")
     assert done.stdout == "hopper has 20 % off for 3 months\n"
     again = await billing("credits", "promo", "redeem", "WELCOME", "--partner", "hopper")
@@ -144,6 +154,46 @@ async def test_an_invoice_is_pushed(billing: Billing, firm: Firm) -> None:
     assert await firm.query(staged) == [{"args": {"invoice_id": issued.invoice_id}}]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "field", "says"),
+    [
+        ("credits", {"kind": "gift"}, "kind", "refund, promotional, goodwill, chargeback"),
+        ("credits", {"currency": "zzz"}, "currency", "for example eur"),
+        ("credits", {"currency": "EUR"}, "currency", "small letters"),
+        ("credits", {"amount_cents": 0}, "amount_cents", "greater than 0"),
+        ("credits", {"expires_at": "2020-01-01T00:00:00Z"}, "expires_at", "is past"),
+        ("promo-codes", {"percent": "101"}, "percent", "at most 100"),
+        ("promo-codes", {"percent": "a tenth"}, "percent", "write 20 or 12.5"),
+        ("promo-codes", {"percent": None}, "percent", "either a percentage or an amount"),
+        ("promo-codes", {"code": "a b"}, "code", "for example WELCOME-20"),
+        ("promo-codes", {"months": 0}, "months", "from 1 to 120"),
+        ("promo-codes", {"credit_days": 9}, "credit_days", "of an amount"),
+        ("promo-codes", {"max_redemptions": 10**19}, "max_redemptions", "from 1 to"),
+        ("promo-codes", {"percent": None, "amount_cents": 5}, "currency", "go together"),
+        ("promo-codes", {"percent": None, "amount_cents": 5, "currency": "zzz"}, "currency", "for example eur"),
+    ],
+)
+@pytest.mark.usefixtures("firm")
+async def test_the_api_names_what_is_wrong_by_its_field(
+    admin: Door, path: str, body: dict[str, Any], field: str, says: str
+) -> None:
+    right: dict[str, Any] = {"partner": "hopper", "currency": "gbp", "amount_cents": 10}
+    if path == "promo-codes":
+        right = {"code": "ten", "percent": "10"}
+    answer = await admin.post(f"/admin/{path}", json={"why": "a test", **right, **body}, headers=HEAD)
+    assert answer.status_code == 422, answer.text
+    (told,) = answer.json()["detail"]
+    assert (told["loc"], says in told["msg"]) == (["body", field], True), told
+    assert "--" not in told["msg"]
+
+
+@pytest.mark.usefixtures("firm")
+async def test_a_customer_that_is_not_there_is_not_looked_for_among_partners(admin: Door) -> None:
+    body = {"why": "a test", "user": 99_999, "currency": "gbp", "amount_cents": 10}
+    answer = await admin.post("/admin/credits", json=body, headers=HEAD)
+    assert (answer.status_code, answer.json()["detail"]) == (409, "there is no customer 99999\nnothing was changed")
+
+
 async def test_the_api_does_the_same(admin: Door, firm: Firm) -> None:
     async def post(path: str, expect: int = 200, **body: Any) -> Any:
         answer = await admin.post(f"/admin/{path}", json={"why": "a test", **body}, headers=HEAD)
@@ -160,8 +210,7 @@ async def test_the_api_does_the_same(admin: Door, firm: Firm) -> None:
         "credits", 422, partner="hopper", currency="gbp", amount_cents=10, expires_at="9999-12-31T23:59:59-23:00"
     )
     await post("promo-codes", 422, code="ten", percent="10", expires_at="9999-12-31T23:59:59-23:00")
-    await post("promo-codes", 409, code="ten", percent="10", max_redemptions=10**19)
-    for no_text in ("partner=%00", "kind=%00"):
+    for no_text in ("partner=%00", "kind=%00", "kind=foo"):
         assert (await admin.get(f"/admin/credits?{no_text}", headers=HEAD)).status_code == 422
     listed = (await admin.get("/admin/credits?partner=hopper", headers=HEAD)).json()
     assert [one["id"] for one in listed["credits"]] == [made["id"]]

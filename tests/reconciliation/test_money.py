@@ -327,3 +327,39 @@ async def test_what_stripe_cannot_answer_ends_the_comparison(money: Money) -> No
     money.counter.fails = lambda path: Refused("no") if path == "balance_transactions" else None
     with pytest.raises(Refused):
         await compare_money(money.deps, stripe, SINCE, money.now)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "less"),
+    [
+        ("UPDATE payment_history SET amount_cents = amount_cents - 1 {}", 1),
+        ("UPDATE payment_history SET status = 'failed' {}", 1200),
+        ("UPDATE payment_history SET captured = false {}", 1200),
+        ("UPDATE payment_history SET currency = 'eur' {}", 1200),
+        ("DELETE FROM payment_history {}", 1200),
+        ("UPDATE payment_history SET stripe_fee_cents = stripe_fee_cents + 1 {}", 0),
+        ("UPDATE charges SET amount_cents = amount_cents + 1, amount_captured_cents = amount_captured_cents + 1 {}", 0),
+        ("DELETE FROM charges {}", -1800),  # of the payment alone nobody knows that it was captured in part
+    ],
+)
+async def test_what_was_charged_by_our_books_is_what_the_payments_say(money: Money, spoilt: str, less: int) -> None:
+    ids = live(money.till)
+    await money.tell()
+    money.later(HOUR)
+    whole = (await money.compare()).totals["usd"]["charges"]["there"]
+    await fill(money.deps, await money.stripe())
+    charge = ids["captured in part"]
+    await money.change(spoilt.format("WHERE stripe_charge_id = :charge"), charge=charge)
+    found = await money.compare()
+    assert found.suspects == {Suspect("charge", charge)}
+    assert found.totals["usd"]["charges"] == {"there": whole, "here": whole - less}
+
+
+async def test_a_payment_that_stripe_never_booked_counts_by_its_own_amount(money: Money) -> None:
+    money.pay(1000)
+    await money.tell()
+    (row,) = money.till.account.store.all("balance_transaction")
+    row["source"] = None
+    await money.change("UPDATE payment_history SET amount_cents = 999")
+    money.later(HOUR)
+    assert (await money.compare()).totals["usd"]["charges"] == {"there": 0, "here": 999}

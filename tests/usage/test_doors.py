@@ -102,6 +102,26 @@ async def test_what_cannot_be_answered_says_why(
         assert told[0]["field"] in {"user_id", "period", "api_key_prefix"}
 
 
+@pytest.mark.parametrize(
+    ("path", "field", "says"),
+    [
+        ("/usage/api-partner/nw_live?perod=2026-10", "perod", "takes period"),
+        ("/usage/user/1?month=2026-10", "month", "takes period"),
+        ("/usage/overage/quote?user_id=1&period=2026-10", "period", "takes user_id, api_key_prefix"),
+        ("/usage/overage/quote?api_key_prefix=nw_live&%00=1", "\x00", "takes user_id, api_key_prefix"),
+    ],
+)
+async def test_a_parameter_that_is_not_known_answers_for_no_other_month(
+    books: Books, door: httpx.AsyncClient, path: str, field: str, says: str
+) -> None:
+    await books.contract()
+    assert (await door.get(path)).status_code == 401
+    answer = await door.get(path, headers=ADMIN)
+    assert answer.status_code == 422
+    (told,) = answer.json()["detail"]
+    assert (told["field"], says in told["msg"]) == (field, True), told
+
+
 async def test_the_door_documents_what_it_answers(door: httpx.AsyncClient) -> None:
     paths = (await door.get("/openapi.json")).json()["paths"]
     assert {"/usage/api-partner/{prefix}", "/usage/user/{user_id}", "/usage/overage/quote"} <= paths.keys()
@@ -170,6 +190,17 @@ async def test_overage_by_hand(billing: Billing, books: Books) -> None:
     assert (await billing(*words)).exit_code == 1
     assert (await billing("usage", "overage", "release", user, "--period", MONTH, "--why", "x")).exit_code == 1
     assert (await billing("usage", "overage", "void", user, "--period", MONTH)).exit_code == 2
+    for what in ("preview", "invoice", "release", "void"):
+        wrong = await billing(
+            "usage",
+            "overage",
+            what,
+            user,
+            "--period",
+            "2026-13",
+            *([] if what in {"preview", "invoice"} else ["--why", "x"]),
+        )
+        assert (wrong.exit_code, wrong.stderr.startswith("--period: '2026-13' is no period")) == (2, True)
     gone = await billing("usage", "overage", "void", user, "--period", MONTH, "--why", "our fault", "--json")
     assert (gone.exit_code, json.loads(gone.stdout)["was"]) == (0, "issued")
     assert [row["status"] for row in await books.rows("SELECT status FROM invoices")] == ["void"]

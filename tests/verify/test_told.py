@@ -103,7 +103,9 @@ async def test_the_api_tells_how_each_stands(engine: AsyncEngine, billing: Billi
     key = {"Authorization": f"Bearer {TOKEN}"}
     assert (await admin.get("/admin/verify")).status_code == 401
     nobody = (await admin.get("/admin/verify", headers=key)).json()
-    assert nobody["ok"] is False
+    assert nobody["ok"] is None
+    refused = await admin.get("/admin/verify?ony=credits-add-up", headers=key)
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["query", "ony"])
     assert {one["holds"] for one in nobody["invariants"]} == {None}
     await write(engine, *WELL, BREAKS)
     await billing("verify")

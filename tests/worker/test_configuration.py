@@ -45,6 +45,22 @@ def test_several_signing_secrets_may_be_given_while_one_is_rolled(monkeypatch: p
     assert load_settings().webhook_secrets == (b"whsec_new", b"whsec_old")
 
 
+@pytest.mark.parametrize(
+    ("name", "typed", "words"),
+    [("LOG_LEVEL", "LOUD", ("DEBUG", "INFO", "WARNING", "ERROR")), ("LOG_FORMAT", "xml", ("json", "console"))],
+)
+def test_a_word_that_is_none_is_told_with_those_that_are(
+    monkeypatch: pytest.MonkeyPatch, name: str, typed: str, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv(name, typed)
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings()
+    told = str(raised.value)
+    assert told.startswith(f"{name}: ")
+    assert all(f"'{word}'" in told for word in words)
+    assert "^(" not in told
+
+
 @pytest.mark.parametrize("port", ["abc", "99999"])
 def test_a_port_is_a_number(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://billing@db.internal:{port}/billing")

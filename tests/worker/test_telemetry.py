@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import structlog
@@ -101,7 +101,7 @@ def _logging_restored() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_logging_restored")
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_neither_logs_nor_tracebacks_hold_secrets(log_format: str) -> None:
+def test_neither_logs_nor_tracebacks_hold_secrets(log_format: Literal["json", "console"]) -> None:
     out = io.StringIO()
     configure_logging(Settings(log_format=log_format), out)
     ours, theirs = structlog.get_logger("ours"), logging.getLogger("theirs")

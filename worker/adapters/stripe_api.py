@@ -28,6 +28,7 @@ TIMEOUT = 20.0
 _NETWORK = re.compile(r"\(Network error: (?:An? )?(.*?)(?: was raised)?\)$")
 
 OK = 200
+UNAUTHORIZED = 401
 TOO_MANY = 429
 FAILED = 500
 AWAY = 503
@@ -36,6 +37,12 @@ PAUSE = timedelta(seconds=1)
 """After Stripe's limit was reached, when Stripe does not say how long."""
 
 PARKED = "STRIPE_SECRET_KEY is not set: set it for the workers, restart them, and run `billing jobs retry`"
+
+
+WRONG_KEY = (
+    "Stripe does not know STRIPE_SECRET_KEY, or it was rolled: take the account's secret key (sk_… or rk_…)"
+    " from https://dashboard.stripe.com/apikeys, set it for the workers, restart them, and run `billing jobs retry`"
+)
 
 
 class NoKey:
@@ -121,6 +128,8 @@ def verb(error: stripe.StripeError, path: str, *, method: str = "get") -> TryLat
     status = error.http_status
     asked = f"{method.upper()} /v1/{path}"
     reason = f"Stripe answered {status or 'nothing'} to {asked}: {_said(error)}"
+    if status == UNAUTHORIZED:
+        return Refused(f"{reason}. {WRONG_KEY}")
     if status is None or status >= FAILED:
         failed = TryLater if method == "get" else Spent if _replayed(status, error.headers) else Unclear
         return failed(reason, after=_retry_after(error.headers))
