@@ -95,6 +95,16 @@ def _known(request: Request, *takes: str) -> None:
             raise _refused(name[:LONGEST_NAME], f"is not known: this address takes {', '.join(takes)}")
 
 
+def _running(told: Told, wanted: str | None) -> Told:
+    """A quote, if the period that it is of was wanted. Raises RefusalError."""
+    name = told["period"]["name"]
+    if wanted is not None and wanted.strip() != name:
+        raise _refused(
+            "period", f"a quote is of the running period, {name}: /usage/user and /usage/api-partner tell others"
+        )
+    return told
+
+
 def _may_read(caller: Caller, prefix: str | None) -> None:
     """A partner reads its own usage; customers' is the house's to read."""
     if caller.prefix not in {None, prefix}:
@@ -187,21 +197,16 @@ def router(engine: AsyncEngine, entry: Entry, clock: Clock, wall: Clock, *, defa
         request: Request,
         user_id: Annotated[str | None, Query(description="A customer, by `users.id`.")] = None,
         api_key_prefix: Annotated[str | None, Query(description="A partner, by what its keys begin with.")] = None,
+        period: Annotated[str | None, Query(description="The running one, if any.", examples=["2026-11"])] = None,
     ) -> Response:
-        if api_key_prefix is not None and user_id is None:
-            return await usage.answer(
-                request,
-                api_key_prefix,
-                lambda reading, conn, now: reading.quote_of_partner(conn, api_key_prefix, now),
-                "user_id",
-                "api_key_prefix",
-            )
-
-        async def of_user(reading: Reading, conn: AsyncConnection, now: datetime) -> Told:
+        async def quote(reading: Reading, conn: AsyncConnection, now: datetime) -> Told:
+            if api_key_prefix is not None and user_id is None:
+                return _running(await reading.quote_of_partner(conn, api_key_prefix, now), period)
             if user_id is None or api_key_prefix is not None:
                 raise _refused("user_id", "name either user_id or api_key_prefix")
-            return await reading.quote_of_user(conn, _user(user_id), now, usage.default_zone)
+            return _running(await reading.quote_of_user(conn, _user(user_id), now, usage.default_zone), period)
 
-        return await usage.answer(request, None, of_user, "user_id", "api_key_prefix")
+        prefix = api_key_prefix if user_id is None else None
+        return await usage.answer(request, prefix, quote, "user_id", "api_key_prefix", "period")
 
     return made

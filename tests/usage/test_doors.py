@@ -74,6 +74,8 @@ async def test_the_house_reads_all_of_it(books: Books, door: httpx.AsyncClient) 
     assert answer.json()["cost"]["amount_cents"] == 250
     quote = await door.get("/usage/overage/quote", params={"user_id": user}, headers=ADMIN)
     assert (quote.json()["over_units"], quote.json()["cost_cents"]) == (500, 250)
+    running = {"user_id": user, "period": quote.json()["period"]["name"]}
+    assert (await door.get("/usage/overage/quote", params=running, headers=ADMIN)).json()["cost_cents"] == 250
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,12 @@ async def test_what_cannot_be_answered_says_why(
     [
         ("/usage/api-partner/nw_live?perod=2026-10", "perod", "takes period"),
         ("/usage/user/1?month=2026-10", "month", "takes period"),
-        ("/usage/overage/quote?user_id=1&period=2026-10", "period", "takes user_id, api_key_prefix"),
+        ("/usage/overage/quote?api_key_prefix=nw_live&perod=2026-11", "perod", "takes user_id, api_key_prefix, period"),
+        (
+            "/usage/overage/quote?api_key_prefix=nw_live&period=2026-10",
+            "period",
+            "a quote is of the running period, 20",
+        ),
         ("/usage/overage/quote?api_key_prefix=nw_live&%00=1", "\x00", "takes user_id, api_key_prefix"),
     ],
 )
