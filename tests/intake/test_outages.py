@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -14,8 +14,6 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from db.engine import create_engine
-from db.migrate import migrate
 from tests.intake.kit import SECRET, Client, SpyBell, body, door, serving
 from worker.embedded import EmbeddedPostgres, EmbeddedValkey
 from worker.settings import Settings
@@ -23,22 +21,6 @@ from worker.settings import Settings
 Rows: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server to be killed."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("own") / "data")
-    server.start()
-    asyncio.run(_migrate(server.url()))
-    yield server
-    server.stop()
-
-
-async def _migrate(url: str) -> None:
-    engine = create_engine(url)
-    await migrate(engine)
-    await engine.dispose()
 
 
 @pytest.fixture

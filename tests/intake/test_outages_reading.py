@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 import httpx
@@ -11,7 +11,6 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from db.engine import create_engine, is_away
-from db.migrate import migrate
 from tests.intake.kit import SpyBell, door, serving
 from tests.intake.test_outages import frozen
 from tests.intake.usage_kit import ADMIN, with_token
@@ -29,22 +28,6 @@ MANY = 20
 Read = Callable[[str], Awaitable[httpx.Response]]
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server to be frozen."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("own") / "data")
-    server.start()
-    asyncio.run(_migrate(server.url()))
-    yield server
-    server.stop()
-
-
-async def _migrate(url: str) -> None:
-    engine = create_engine(url)
-    await migrate(engine)
-    await engine.dispose()
 
 
 @pytest.fixture

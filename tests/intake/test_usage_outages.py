@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -13,8 +13,6 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.engine import create_engine
-from db.migrate import migrate
 from tests.db.test_usage import UNEQUAL
 from tests.intake.kit import SECRET, Client, SpyBell, body, door, serving
 from tests.intake.test_outages import frozen
@@ -79,22 +77,6 @@ class AnswerEater:
             while data := await reader.read(65536):
                 writer.write(data)
                 await writer.drain()
-
-
-@pytest.fixture(scope="module")
-def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server to be killed."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("own") / "data")
-    server.start()
-    asyncio.run(_migrate(server.url()))
-    yield server
-    server.stop()
-
-
-async def _migrate(url: str) -> None:
-    engine = create_engine(url)
-    await migrate(engine)
-    await engine.dispose()
 
 
 @pytest.fixture
