@@ -30,6 +30,7 @@ async def test_it_is_released_for_a_reason(firm: Firm, admin: Door) -> None:
     csrf = await sign_in(admin)
     page = (await admin.get("/partners/nw")).text
     assert "2026-10 waits for you" in page
+    assert "Issue the invoice: 2026-10, by what is known now?" in page
     assert "the total is 0 although there is usage" in page
     assert 'action="/partners/nw/release"' in page
     form = {"csrf": csrf, "period": "2026-10", "why": "it was a trial", "seen": await mark(admin)}
